@@ -1,0 +1,1 @@
+"""The sound side of Takeover: browser legs (WebRTC), patches into the PBX, and the voice chain."""
