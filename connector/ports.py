@@ -1,0 +1,105 @@
+"""What the services need from the world: a PBX, the agents' legs, a journal of acts. Implemented elsewhere."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from .domain.calls import Call, CallId, Mode, PatchId
+from .domain.events import PbxEvent, SnapshotTaken
+
+
+class Endpoint(Protocol):
+    """Where the PBX finds a patch: what it is told to call."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def uuid(self) -> str:
+        """The patch's id: fresh, used once."""
+
+    @property
+    def rate(self) -> int:
+        """Sample rate in Hz that the patch speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engaged:
+    """A patch that the PBX confirmed in a call."""
+
+    call: CallId
+    patch: PatchId
+    channel: str
+    mode: Mode
+
+
+class Pbx(Protocol):
+    """One telephone exchange. Every verb is idempotent and bounded by a timeout.
+
+    Verbs raise `PbxUnavailable`, `PbxTimeout`, `VerbRefused`, `ChannelGone`, `AlreadyTaken`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its key in the settings, the first part of its calls' ids."""
+
+    def events(self) -> AsyncIterator[PbxEvent]:
+        """Connects, stays connected, and yields in order what happens, for as long as it is iterated.
+
+        `PbxUp` and `SnapshotTaken` come after each (re)connection, `PbxDown` after each loss.
+        """
+
+    async def snapshot(self) -> SnapshotTaken:
+        """What is true now, read from the PBX."""
+
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
+        """Originates the patch and brings it into the call; returns when the PBX has confirmed the mode."""
+
+    async def switch(self, engaged: Engaged, mode: Mode) -> Engaged:
+        """Changes the mode, live; returns when the PBX has confirmed."""
+
+    async def renew(self, engaged: Engaged) -> None:
+        """Feeds the dead-man timer, for another few seconds of life."""
+
+    async def release(self, engaged: Engaged) -> None:
+        """Agent out, AI audible. A patch that is gone already counts as released."""
+
+    async def hangup(self, call: Call) -> None:
+        """Ends the call for all its legs. A call that is gone already counts as hung up."""
+
+    async def transfer(self, call: Call, destination: str) -> None:
+        """Sends the caller to a configured destination; AI and agent leave."""
+
+    async def send_dtmf(self, call: Call, digits: str) -> None:
+        """Sends digits towards the AI's side of the call."""
+
+
+class AgentLegs(Protocol):
+    """The agents' browser legs and the patches from them into a PBX."""
+
+    async def open_patch(self, leg: str) -> Endpoint:
+        """Makes a fresh patch for the leg; returns at once, and the PBX has 5 s to call it."""
+
+    async def close_patch(self, patch: str) -> None:
+        """Closes the patch's connection: the PBX gives the call back to the AI at once. Idempotent."""
+
+    def alive(self, leg: str) -> bool:
+        """ICE up, microphone RTP within 300 ms, and the worker's tick on time."""
+
+    def not_alive_reason(self, leg: str) -> str | None:
+        """Why not, as a slug (`no-such-leg`, `connecting`, `no-microphone`, `worker-late`); None when alive."""
+
+
+class Journal(Protocol):
+    """The write-ahead record of acts. An intent is durable before its effect."""
+
+    async def intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        """Records what is about to happen and returns its number. Raises `StoreUnavailable`."""
+
+    async def outcome(self, number: int, result: str, facts: dict[str, str]) -> None:
+        """Records what came of it: `ok` or a reason slug. Raises `StoreUnavailable`."""
+
+    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        """For acts the caller's safety needs while the store fails: kept in the reserve and the process log,
+        written to the store when it recovers. Never raises."""
