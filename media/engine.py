@@ -1,0 +1,204 @@
+"""The inside of a worker: its legs, its port for the PBX, and the tick that drives them. No process matters here."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from . import audiosocket, pipeline, sdp
+from .audiosocket import Patch
+from .leg import Leg
+from .messages import Intruder, LegDown, LegState, LegUp, MediaSettings, PatchDown, PatchUp, Quality, Report
+from .pacer import PHASES, Due, Lateness, Pacer
+from .rtc import Network
+
+log = logging.getLogger(__name__)
+
+_TICKS_PER_SECOND = 50
+
+
+class Refusal(Exception):
+    """A command that cannot be done; the text is the reason, for the one who asked."""
+
+
+class Engine:
+    """Everything runs on one event loop. `tell` gets the events; it must not block."""
+
+    def __init__(self, settings: MediaSettings, tell: Callable[[Report], None], tasks: asyncio.TaskGroup) -> None:
+        self.lateness = Lateness()
+        self.worst = 0.0
+        "Seconds of the latest tick since somebody set this to 0."
+        self._settings = settings
+        self._network = Network.of(settings)
+        self._tell = tell
+        self._tasks = tasks
+        self._legs: dict[str, Leg] = {}
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._phases: list[list[Leg]] = [[] for _ in range(PHASES)]
+        self._patches: dict[str, Leg] = {}
+        self._states: dict[str, LegState] = {}
+        self._server = audiosocket.Server(self, frozenset(settings.pbx_addresses))
+        self._pacer = Pacer(time.monotonic())
+
+    @property
+    def skipped(self) -> int:
+        return self._pacer.skipped
+
+    async def start(self) -> int:
+        """Listens for the PBX; returns the port."""
+        await self._server.start(self._settings.audiosocket_host)
+        return self._server.port
+
+    async def stop(self) -> None:
+        """Hangs up everything."""
+        serving = list(self._serving.values())
+        for task in serving:
+            task.cancel()
+        if serving:
+            await asyncio.wait(serving)
+        await self._server.stop()
+
+    async def tick(self) -> None:
+        """Runs for ever."""
+        self._pacer = Pacer(time.monotonic())
+        while True:
+            await asyncio.sleep(max(0.0, self._pacer.wake - time.monotonic()))
+            now = time.monotonic()
+            late = now - self._pacer.wake
+            self.lateness.add(now, late)
+            self.worst = max(self.worst, late)
+            for due in self._pacer.due(now):
+                self._run(due, now)
+
+    async def open_leg(self, leg: str, offer: str) -> str:
+        """Our SDP answer; raises Refusal."""
+        try:
+            parsed = sdp.parse(offer)
+        except sdp.BadOffer as fault:
+            raise Refusal(str(fault)) from None
+        entry = Leg(leg, parsed, self._network, suppression=self._settings.suppression)
+        try:
+            answer = await entry.peer.answer()
+        except OSError as fault:
+            await entry.peer.close()
+            raise Refusal(f"no port for the browser: {fault}") from None
+        self._legs[leg] = entry
+        min(self._phases, key=len).append(entry)
+        self._serving[leg] = self._tasks.create_task(self._serve(entry), name=f"leg {leg}")
+        return answer
+
+    async def close_leg(self, leg: str) -> None:
+        """Idempotent; returns when the leg is gone."""
+        if task := self._serving.get(leg):
+            task.cancel()
+            await asyncio.wait([task])
+
+    def set_leg(self, leg: str, *, muted: bool | None, suppression: bool | None, hold: bool | None) -> None:
+        """None leaves a switch as it is; raises Refusal."""
+        entry = self._leg(leg)
+        if muted is not None:
+            entry.muted = muted
+        if hold is not None:
+            entry.hold = hold
+        if suppression is not None:
+            entry.voice.enabled = suppression
+            entry.voice.flush()
+
+    def signal(self, leg: str, *, present: bool) -> None:
+        if entry := self._legs.get(leg):
+            entry.signal = present
+
+    def open_patch(self, leg: str, patch: str, rate: int) -> None:
+        """Expect the PBX's call; raises Refusal."""
+        entry = self._leg(leg)
+        if rate not in audiosocket.AUDIO:
+            raise Refusal(f"rate {rate} Hz: only {' and '.join(map(str, audiosocket.AUDIO))} exist")
+        if not entry.peer.up:
+            raise Refusal("connecting")
+        if entry in self._patches.values():
+            raise Refusal("already-patched")
+        self._patches[patch] = entry
+        self._server.expect(patch, rate)
+
+    def close_patch(self, patch: str, why: str = "closed") -> None:
+        """Idempotent. The PBX sees its socket close and gives the call back."""
+        entry = self._patches.pop(patch, None)
+        if entry is None:
+            return
+        self._server.forget(patch)
+        opened = entry.patch
+        entry.hold = False
+        entry.detach()
+        if opened is not None:
+            opened.close()
+        self._tell(PatchDown(entry.id, patch, why))
+
+    # audiosocket.Listener
+
+    def patch_opened(self, patch: Patch) -> None:
+        entry = self._patches[patch.id]
+
+        def first_frame() -> None:
+            self._tell(PatchUp(entry.id, patch.id, patch.accepted, time.monotonic()))
+
+        entry.attach(patch, first_frame)
+
+    def patch_closed(self, patch: Patch, why: str) -> None:
+        self.close_patch(patch.id, why)
+
+    def patch_expired(self, patch: str) -> None:
+        self.close_patch(patch, "no-call")
+
+    def intruder(self, peer: str, shown: str, why: str) -> None:
+        self._tell(Intruder(peer, shown, why))
+
+    def _leg(self, leg: str) -> Leg:
+        if entry := self._legs.get(leg):
+            return entry
+        raise Refusal("no-such-leg")
+
+    async def _serve(self, leg: Leg) -> None:
+        why = "closed"
+        try:
+            why = await leg.peer.serve(lambda: self._tell(LegUp(leg.id)))
+        except Exception:  # one browser must not end the others; it is logged and its leg is reported down
+            log.exception("leg %s failed", leg.id)
+            why = "internal-error"
+        finally:
+            self._drop(leg, why)
+
+    def _drop(self, leg: Leg, why: str) -> None:
+        for patch in [patch for patch, entry in self._patches.items() if entry is leg]:
+            self.close_patch(patch, "leg-down")
+        for phase in self._phases:
+            if leg in phase:
+                phase.remove(leg)
+        del self._legs[leg.id], self._serving[leg.id]
+        self._states.pop(leg.id, None)
+        self._tell(LegDown(leg.id, why))
+
+    def _run(self, due: Due, now: float) -> None:
+        legs = self._phases[due.phase]
+        frames = [(leg, leg.collect(now)) for leg in legs]
+        heard = [(leg, frame) for leg, frame in frames if frame is not None]
+        cleaned = dict(
+            zip(
+                (leg.id for leg, _ in heard),
+                pipeline.process([leg.voice for leg, _ in heard], [frame for _, frame in heard]),
+                strict=True,
+            )
+        )
+        for leg in list(legs):
+            leg.deliver(cleaned.get(leg.id), due.tick)
+            self._watch(leg, due.tick)
+
+    def _watch(self, leg: Leg, tick: int) -> None:
+        state = LegState(leg.id, leg.peer.up, leg.microphone)
+        if self._states.get(leg.id) != state:
+            self._states[leg.id] = state
+            self._tell(state)
+        if leg.patch is not None and (why := leg.verdict):
+            self.close_patch(leg.patch.id, why)
+        # Spread over the second by the leg's name: sixty reports in one tick would make it late.
+        if (tick + hash(leg.id)) % _TICKS_PER_SECOND == 0:
+            self._tell(Quality(leg.id, leg.facts()))

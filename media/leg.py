@@ -1,0 +1,173 @@
+"""An agent's leg: what is between the browser (`rtc.Peer`) and the patch (`audiosocket.Patch`), one tick at a time.
+
+`collect` takes the microphone's next 20 ms, `deliver` sends what the voice chain made of it. The tick is the clock
+towards both sides: the PBX gets silence rather than nothing, and the browser too, as its buffer grows to hundreds
+of milliseconds over a stream that pauses (measured).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from . import opus, rtp, sdp
+from .audiosocket import Patch
+from .frame import SAMPLES, SILENCE, TICK, Frame
+from .hold import Music, comfort_noise
+from .jitter import JitterBuffer, Kind
+from .level import mean_square
+from .messages import Facts
+from .pipeline import Voice
+from .rtc import Network, Peer
+
+PRESENT = 0.3
+"Seconds without microphone RTP after which the microphone counts as gone."
+NOISE_AFTER = 0.5
+"... after which the caller hears comfort noise."
+GIVE_UP = 2.0
+"... after which the patch is closed and the PBX gives the call back to the AI."
+
+_QUIET = 10 ** (-50 / 10)
+_STEP = 960
+"RTP clock per tick."
+
+
+class Leg:
+    """All state of one browser; the patch comes and goes."""
+
+    def __init__(self, leg: str, offer: sdp.Offer, network: Network, *, suppression: bool) -> None:
+        self.id = leg
+        self.peer = Peer(offer, network, self._packet)
+        self.voice = Voice(enabled=suppression)
+        self.patch: Patch | None = None
+        self.on_first_frame: Callable[[], None] | None = None
+        self.muted = False
+        self.hold = False
+        self.signal = True
+        self._jitter = JitterBuffer()
+        self._decoder = opus.Decoder()
+        self._encoder = opus.Encoder()
+        self._music = Music()
+        self._pending = SILENCE[:0]
+        self._quiet = True
+        self._silent_ticks = 1_000_000
+        self._ssrc: int | None = None
+        self._lost_before = (0, 0)
+
+    # Ticks without a packet, not seconds: if this process was held up, the packets are still in the socket.
+
+    @property
+    def microphone(self) -> bool:
+        return self._silent_ticks * TICK < PRESENT
+
+    @property
+    def verdict(self) -> str | None:
+        """Why the patch must be closed, if it must."""
+        silent = self._silent_ticks * TICK
+        if silent >= GIVE_UP:
+            return "no-microphone"
+        if not self.signal and silent >= PRESENT:
+            return "signal-lost"
+        return None
+
+    def attach(self, patch: Patch, on_first_frame: Callable[[], None]) -> None:
+        """From now on the PBX hears this microphone. No sound from before is ever sent to it."""
+        self.patch = patch
+        self.on_first_frame = on_first_frame
+        self._flush()
+
+    def detach(self) -> None:
+        self.patch = None
+        self.on_first_frame = None
+        self._flush()
+
+    def collect(self, now: float) -> Frame | None:
+        """The microphone's next 20 ms; None if there is no stream."""
+        self._silent_ticks += 1
+        while len(self._pending) < SAMPLES:
+            sound = self._next(now)
+            if sound is None:
+                self._pending = SILENCE[:0]
+                return None
+            self._quiet = mean_square(sound) < _QUIET
+            self._pending = np.concatenate((self._pending, sound)) if len(self._pending) else sound
+        frame, self._pending = self._pending[:SAMPLES], self._pending[SAMPLES:]
+        return frame
+
+    def deliver(self, frame: Frame | None, tick: int) -> None:
+        """`frame`: what the voice chain made of the collected one. Sends 20 ms each way."""
+        heard = SILENCE
+        if self.patch is not None:
+            self.patch.send(self._for_pbx(frame, tick))
+            heard = self.patch.receive()
+            if self.on_first_frame is not None:
+                self.on_first_frame()
+                self.on_first_frame = None
+        if self.peer.up:
+            self.peer.send(self._encoder.encode(heard), tick * _STEP)
+
+    def facts(self) -> Facts:
+        """The last second; reading starts a new one. Sends the RTCP report that belongs to it."""
+        if self.peer.up:
+            self.peer.report()
+            self._encoder.protect(self.peer.lost_at_browser)
+        reception, patch, counts = self.peer.reception, self.patch, self._jitter.counts
+        return Facts(
+            connected=self.peer.up,
+            level_in=round(self.voice.before.read(), 1),
+            level_out=round(self.voice.after.read(), 1),
+            speaking=self.voice.speaking and self.microphone,
+            muted=self.muted,
+            lost=self._lost(reception),
+            lost_at_browser=round(self.peer.lost_at_browser, 4),
+            jitter_ms=round(reception.jitter_ms, 1) if reception else 0.0,
+            buffer_ms=round(self._jitter.delay_ms, 1),
+            rtt_ms=None if self.peer.rtt is None else round(self.peer.rtt * 1000, 1),
+            packets_in=reception.received if reception else 0,
+            packets_out=self.peer.packets_out,
+            recovered=counts.recovered,
+            concealed=counts.concealed + counts.stretched,
+            patch_sent=patch.counts.sent if patch else 0,
+            patch_received=patch.counts.received if patch else 0,
+            patch_unsent=patch.counts.unsent if patch else 0,
+        )
+
+    def _lost(self, reception: rtp.Reception | None) -> float:
+        if reception is None:
+            return 0.0
+        expected, lost = reception.expected - self._lost_before[0], reception.lost - self._lost_before[1]
+        self._lost_before = (reception.expected, reception.lost)
+        return round(max(0, lost) / expected, 4) if expected > 0 else 0.0
+
+    def _packet(self, packet: rtp.Rtp, now: float) -> None:
+        if packet.ssrc != self._ssrc:
+            self._ssrc = packet.ssrc
+            self._jitter.clear()
+            self._decoder.reset()
+            self._lost_before = (0, 0)
+        self._silent_ticks = 0
+        if length := opus.length(packet.payload):
+            self._jitter.push(packet.timestamp, packet.payload, now, length)
+
+    def _next(self, now: float) -> Frame | None:
+        kind, payload, length = self._jitter.pop(now, quiet=self._quiet)
+        samples = length // 3
+        if kind is Kind.PLAY:
+            return self._decoder.decode(payload)
+        if kind is Kind.RECOVER:
+            return self._decoder.recover(payload, samples)
+        return self._decoder.conceal(samples) if kind is Kind.CONCEAL else None
+
+    def _for_pbx(self, frame: Frame | None, tick: int) -> Frame:
+        if self.hold:
+            return self._music.frame()
+        if self.muted:
+            return SILENCE
+        if frame is not None:
+            return frame
+        return comfort_noise(tick) if self._silent_ticks * TICK >= NOISE_AFTER else SILENCE
+
+    def _flush(self) -> None:
+        self._jitter.drain()
+        self._pending = SILENCE[:0]
+        self._decoder.reset()
+        self.voice.flush()

@@ -1,0 +1,65 @@
+"""When to tick: an absolute schedule that never bursts. Pure; `engine` owns the clock.
+
+Time is cut into slots of 5 ms; slot k belongs to phase k % 4, so each phase ticks every 20 ms and the
+work of many legs is spread. A late wake runs each phase at most once: two frames in a row would stay in the
+PBX's mixer as delay for the rest of the call (measured: up to 90 ms), so what is overdue is skipped and counted.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from .frame import TICK
+
+PHASES = 4
+SLOT = TICK / PHASES
+LATE = 2 * TICK
+"A slot later than this many seconds is never run."
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One phase to run now; `tick` counts 20 ms steps since the start (skipped ones included)."""
+
+    phase: int
+    tick: int
+
+
+class Pacer:
+    """`due(now)` names what to run; `wake` is when to ask next. All times are monotonic seconds."""
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._slot = 0
+        self.skipped = 0
+
+    @property
+    def wake(self) -> float:
+        return self._start + self._slot * SLOT
+
+    def due(self, now: float) -> list[Due]:
+        """The phases whose time has come, oldest first; each at most once."""
+        last = int((now - self._start) / SLOT + 1e-6)
+        if last < self._slot:
+            return []
+        first = max(self._slot, last - PHASES + 1)
+        self.skipped += first - self._slot
+        self._slot = last + 1
+        return [Due(slot % PHASES, slot // PHASES) for slot in range(first, last + 1)]
+
+
+class Lateness:
+    """The 99th percentile of how late the wakes were, over the last `span` seconds."""
+
+    def __init__(self, span: float = 10.0) -> None:
+        self._span = span
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def add(self, now: float, late: float) -> None:
+        self._seen.append((now, late))
+        while self._seen[0][0] < now - self._span:
+            self._seen.popleft()
+
+    def p99(self) -> float:
+        """Seconds; 0.0 before the first wake."""
+        values = sorted(late for _, late in self._seen)
+        return values[min(len(values) - 1, len(values) * 99 // 100)] if values else 0.0

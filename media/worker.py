@@ -1,0 +1,184 @@
+"""The worker process: `python -m media.worker FD`, started by `pool`, never by hand.
+
+FD is our end of a socket pair. The worker lives exactly as long as the service: it exits when the other end
+closes, when nothing has come for two seconds, and, should its loop hang, by the kernel's hand.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import assert_never
+
+from . import rtc
+from .engine import Engine, Refusal
+from .messages import (
+    CloseLeg,
+    ClosePatch,
+    Command,
+    Configure,
+    Done,
+    Opened,
+    OpenLeg,
+    OpenPatch,
+    Ping,
+    Pong,
+    Ready,
+    Refused,
+    Report,
+    SetLeg,
+    Signal,
+    decode,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+LINE = 1 << 20
+"Longest message, bytes."
+_CHECK = 0.25
+_PATIENCE = 8
+"Checks in a row without a word from the service: 2 s. Counted, so that being held up is not taken for silence."
+_PR_SET_PDEATHSIG = 1
+
+
+class _ServiceGone(Exception):
+    pass
+
+
+class Worker:
+    """Reads commands, runs them on the engine, and answers."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._silence = 0
+
+    async def run(self) -> None:
+        """Until the service is gone."""
+        configure = await self._read()
+        if not isinstance(configure, Configure):
+            raise TypeError(f"the first message is {configure!r}, not Configure")
+        await rtc.selftest()
+        with contextlib.suppress(_Ended):
+            async with asyncio.TaskGroup() as tasks:
+                engine = Engine(configure.settings, self._tell, tasks)
+                port = await engine.start()
+                # What exists now stays: a collection that walks it all would stall a tick by 47 ms.
+                gc.collect()
+                gc.freeze()
+                tasks.create_task(engine.tick(), name="tick")
+                tasks.create_task(self._listen_for_silence(), name="silence")
+                self._tell(Ready(port))
+                try:
+                    await self._serve(engine, tasks)
+                except _ServiceGone as gone:
+                    log.info("media worker ends: %s", gone)
+                    raise _Ended from None
+
+    async def _serve(self, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            command = await self._read()
+            if isinstance(command, Ping):
+                self._tell(Pong(command.number, engine.worst, engine.lateness.p99(), engine.skipped))
+                engine.worst = 0.0
+            elif isinstance(command, Signal):
+                engine.signal(command.leg, present=command.present)
+            elif isinstance(command, Configure):
+                raise TypeError("Configure came twice")
+            else:
+                tasks.create_task(self._obey(engine, command))
+
+    async def _obey(self, engine: Engine, command: OpenLeg | CloseLeg | SetLeg | OpenPatch | ClosePatch) -> None:
+        try:
+            reply = await _run(engine, command)
+        except Refusal as refusal:
+            reply = Refused(command.request, str(refusal))
+        except Exception:  # one command must not end the worker and with it every other call
+            log.exception("%s failed", type(command).__name__)
+            reply = Refused(command.request, "internal-error")
+        self._tell(reply)
+
+    async def _read(self) -> Command:
+        line = await self._reader.readline()
+        if not line.endswith(b"\n"):
+            raise _ServiceGone("the service closed the pipe")
+        self._silence = 0
+        message = decode(line)
+        if isinstance(message, Command):
+            return message
+        raise TypeError(f"{message!r} is no command")
+
+    async def _listen_for_silence(self) -> None:
+        while self._silence < _PATIENCE:
+            await asyncio.sleep(_CHECK)
+            self._silence += 1
+        log.warning("media worker ends: no word from the service for %g s", _CHECK * _PATIENCE)
+        raise _Ended
+
+    def _tell(self, message: Report) -> None:
+        # Not drained: a service that does not read is one that does not ping, and that ends us in 2 s.
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+
+class _Ended(Exception):
+    pass
+
+
+async def _run(
+    engine: Engine, command: OpenLeg | CloseLeg | SetLeg | OpenPatch | ClosePatch
+) -> Done | Opened | Refused:
+    match command:
+        case OpenLeg(request, leg, offer):
+            return Opened(request, await engine.open_leg(leg, offer))
+        case CloseLeg(_, leg):
+            await engine.close_leg(leg)
+        case SetLeg(_, leg, muted, suppression, hold):
+            engine.set_leg(leg, muted=muted, suppression=suppression, hold=hold)
+        case OpenPatch(_, leg, patch, rate):
+            engine.open_patch(leg, patch, rate)
+        case ClosePatch(_, patch):
+            engine.close_patch(patch)
+        case _:
+            assert_never(command)
+    return Done(command.request)
+
+
+def _die_with_the_service() -> None:
+    """Ask the kernel to kill us when the thread that started us ends (Linux; elsewhere the pipe must do)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _main(descriptor: int) -> None:
+    sock = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_unix_connection(sock=sock, limit=LINE)
+    await Worker(reader, writer).run()
+
+
+def main() -> None:
+    """Entry point; the only argument is the descriptor."""
+    _die_with_the_service()
+    # Ctrl-C in a terminal reaches the whole group; the service decides when we go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="media worker: %(levelname)s %(name)s: %(message)s")
+    with asyncio.Runner(loop_factory=_runner()) as runner:
+        runner.run(_main(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()
