@@ -12,7 +12,7 @@ from typing import Self
 
 from .rtp import CODECS, PCMU, Codec, RtpSession
 from .sipmessage import Message, parse_sdp, render, sdp, tag_of, uri_of
-from .voice import Silence, Source
+from .voice import Recording, Silence, Source
 
 T1_S = 0.5  # RFC 3261 17.1.1.1: first retransmission
 TIMEOUT_S = 32.0  # 64 * T1
@@ -44,6 +44,25 @@ class SipCall:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ended_by: str = ""  # "us", "them", "cancel"
     reinvites: int = 0
+
+    @property
+    def recording(self) -> Recording:
+        """What this party heard."""
+        return self.media.recording
+
+    @property
+    def source(self) -> Source:
+        """What this party says; may be changed at any time."""
+        return self.media.source
+
+    @source.setter
+    def source(self, source: Source) -> None:
+        self.media.source = source
+
+    @property
+    def called(self) -> str:
+        """The user part of the URI that was called."""
+        return self.invite.start.split()[1].partition(":")[2].partition("@")[0] if self.invite else ""
 
     def header(self, name: str) -> str:
         """A header of the INVITE that came in, "" if it has none."""
@@ -113,7 +132,7 @@ class SipPhone(asyncio.DatagramProtocol):
 
     # ---- calls ----
 
-    async def call(self, uri: str, *, headers: Mapping[str, str] | None = None, timeout: float = 10) -> SipCall:  # noqa: ASYNC109 - ends in a CANCEL
+    async def call(self, uri: str, *, headers: Mapping[str, str] | None = None, within: float = 10) -> SipCall:
         """Calls `sip:user@host:port`; returns when it is answered and media flows. Raises SipError."""
         host, _, port = uri.rpartition("@")[2].partition(":")
         media = RtpSession(self.host, self.codec, self.source())
@@ -130,13 +149,13 @@ class SipPhone(asyncio.DatagramProtocol):
         offer = sdp(self.host, media.port, [self.codec], call.version)
         branch = _branch()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 final = await self._request(call, "INVITE", branch, offer, headers)
         except (TimeoutError, asyncio.CancelledError) as error:
             self._send_request(call, "CANCEL", branch)
             await self._end(call, "us")
             if isinstance(error, TimeoutError):
-                raise SipError(f"{uri} did not answer within {timeout} s") from error
+                raise SipError(f"{uri} did not answer within {within} s") from error
             raise
         if final.status >= 300:
             self._send_request(call, "ACK", branch)
