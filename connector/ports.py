@@ -1,11 +1,12 @@
 """What the services need from the world: a PBX, the agents' legs, a journal of acts. Implemented elsewhere."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .domain.calls import Call, CallId, Mode, PatchId
+from .domain.calls import Call, CallId, Engagement, Mode, PatchId
 from .domain.events import PbxEvent, SnapshotTaken
+from .domain.transcript import Turn
 
 
 class Endpoint(Protocol):
@@ -26,7 +27,7 @@ class Endpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engaged:
-    """A patch that the PBX confirmed in a call."""
+    """A patch in a call. `channel` is empty while `engage` has not answered: then the patch id tells which."""
 
     call: CallId
     patch: PatchId
@@ -63,7 +64,8 @@ class Pbx(Protocol):
         """Feeds the dead-man timer, for another few seconds of life."""
 
     async def release(self, engaged: Engaged) -> None:
-        """Agent out, AI audible. A patch that is gone already counts as released."""
+        """Agent out, AI audible; returns when the PBX has confirmed. A patch that is gone already, or that the
+        PBX never got, counts as released. May overtake an `engage` or `switch` that has not answered yet."""
 
     async def hangup(self, call: Call) -> None:
         """Ends the call for all its legs. A call that is gone already counts as hung up."""
@@ -84,6 +86,9 @@ class AgentLegs(Protocol):
     async def close_patch(self, patch: str) -> None:
         """Closes the patch's connection: the PBX gives the call back to the AI at once. Idempotent."""
 
+    async def set_leg(self, leg: str, *, hold: bool) -> None:
+        """On hold the far end of the leg's patch hears music, and the agent nothing."""
+
     def alive(self, leg: str) -> bool:
         """ICE up, microphone RTP within 300 ms, and the worker's tick on time."""
 
@@ -103,3 +108,20 @@ class Journal(Protocol):
     def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
         """For acts the caller's safety needs while the store fails: kept in the reserve and the process log,
         written to the store when it recovers. Never raises."""
+
+
+class TurnKeeper(Protocol):
+    """Where transcripts are kept."""
+
+    async def put(self, call: CallId, turn: Turn) -> None:
+        """Inserts the turn, or updates the one with its id. Raises `StoreUnavailable`."""
+
+    async def turns(self, call: CallId) -> Sequence[Turn]:
+        """The turns of a call, oldest first; empty for an unknown call. Raises `StoreUnavailable`."""
+
+
+class EngagementKeeper(Protocol):
+    """Where past engagements are kept: who was in which call, in which mode, and how it ended."""
+
+    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
+        """Inserts or updates by the engagement's id. Raises `StoreUnavailable`."""

@@ -18,9 +18,16 @@ TakeoverError
 `-- StoreUnavailable(why)              the audit could not be written, so the act did not happen
 """
 
+import re
+
 
 class TakeoverError(Exception):
     """Base of all errors of the domain."""
+
+    @property
+    def slug(self) -> str:
+        """The error's name in audit and API: `AlreadyTaken` is ``already-taken``."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
 
 class PbxError(TakeoverError):

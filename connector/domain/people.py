@@ -38,6 +38,7 @@ class Actor:
     """A logged-in person or a machine token.
 
     `queues` and `tenants` hold names, or ``*`` for all. `ai` is the one AI a token of role ``ai`` speaks for.
+    `origin` is the address the request came from, for the audit; it decides nothing.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Actor:
     queues: AbstractSet[str] = EVERYTHING
     tenants: AbstractSet[str] = EVERYTHING
     ai: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,427 @@
+"""The takeover machine: what one engagement does next, as a pure function.
+
+`begin` and `step` turn a state and an input into a state and commands; whoever runs the machine
+executes the commands in order and feeds back what came of them. Promises the machine keeps, whatever
+the PBX, the network or the store do (proved by walking every reachable state):
+
+- ended while the caller is on the line => the AI is audible;
+- active in takeover => the AI is silent;
+- at most one speaker per call, as long as whoever starts engagements asks `holds_floor` first.
+
+How it keeps them:
+
+- Every command has a number and only the answer to the last one counts, so a late refusal cannot end
+  what a newer command has begun.
+- `ai_muted` is pessimistic: true from the moment a mute is asked for until the PBX confirmed the contrary.
+- While the caller is on the line there is one way out, `_leave`: give back, again until it holds; where the
+  PBX does not answer, close the patch, because the PBX itself un-mutes the AI when the patch dies.
+- No effect before its intent is on record. When the record fails, listening is refused, but speaking (the
+  caller may be in distress) and every giving back go on with an emergency record.
+- What is unknown (`Lost`) is neither success nor refusal: it is verified against the PBX. A lost PBX
+  connection ends nothing: the PBX's dead-man is the judge, and the next snapshot tells the truth.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import assert_never
+
+from .calls import Mode, Phase
+
+GIVE_BACK_TRIES = 3
+"""Refusals of giving back before the patch is closed instead."""
+
+RELEASED = "released"
+AI_FALLBACK = "ai-fallback"
+"""The agent's leg left by itself: the PBX gave the call back to the AI, or led the caller on."""
+CALLER_HANGUP = "caller-hangup"
+DEADMAN = "deadman"
+PBX_UNAVAILABLE = "pbx-unavailable"
+STORE_UNAVAILABLE = "store-unavailable"
+REFUSED = "refused"
+
+
+class Doing(Enum):
+    """Whose answer is awaited."""
+
+    NOTHING = auto()
+    PREPARING = auto()
+    ENGAGING = auto()
+    SWITCHING = auto()
+    VERIFYING = auto()
+    GIVING_BACK = auto()
+    CLOSING = auto()
+    WAITING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One engagement, as far as the machine is concerned."""
+
+    phase: Phase
+    mode: Mode
+    """The mode that holds; while connecting, the one asked for."""
+    wanted: Mode
+    """The mode asked for last; equals `mode` when settled."""
+    doing: Doing
+    seq: int
+    """Number of the last command: answers to any other are stale."""
+    ai_muted: bool = False
+    ai_present: bool = True
+    connected: bool = True
+    closed: bool = False
+    """We asked for the patch to be closed."""
+    tries: int = 0
+    why: str = ""
+    """Why it is leaving or has ended."""
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Put the intent on record and, with `patch`, open the patch; both at once. Answer: `Prepared`, `Refused`."""
+
+    seq: int
+    mode: Mode
+    patch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Engage:
+    """Bring the patch into the call. With `emergency` the intent goes to the reserve first."""
+
+    seq: int
+    mode: Mode
+    emergency: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTo:
+    """Change the mode. With `emergency` the intent goes to the reserve first."""
+
+    seq: int
+    mode: Mode
+    emergency: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Read from the PBX in which mode the patch is in the call. Answer: `Seen`, `Lost`."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Take the agent out and make the AI audible. Never waits for the store longer than a moment."""
+
+    seq: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePatch:
+    """Close our end of the patch: the PBX's own fail-safe makes the AI audible."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Come back with `Due` after the retry interval."""
+
+    seq: int
+
+
+Command = Prepare | Engage | SwitchTo | Verify | GiveBack | ClosePatch | Wait
+
+
+# Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The agent wants another mode."""
+
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The agent leaves, or must: `released`, `no-microphone`, `worker-lost`, `taken-over-by-supervisor`, ..."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Answer to `Prepare`; `recorded` is false when the store failed."""
+
+    seq: int
+    recorded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command was carried out and confirmed."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The command was refused and had no effect."""
+
+    seq: int
+    why: str = REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer (timeout, connection lost): whether the command had an effect is unknown."""
+
+    seq: int
+    why: str = PBX_UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The time asked for by `Wait` is over."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The PBX's truth: the patch is in the call in this mode, or (None) not at all.
+
+    `seq` is the number of the `Verify` it answers, or None in a snapshot taken after a reconnection.
+    """
+
+    seq: int | None
+    mode: Mode | None
+
+
+@dataclass(frozen=True, slots=True)
+class PbxLost:
+    """The connection to the PBX is lost; the call goes on there without us."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLeft:
+    """The caller is not in this call any more: hung up, transferred, or gone unseen."""
+
+    why: str = CALLER_HANGUP
+
+
+@dataclass(frozen=True, slots=True)
+class AiLeft:
+    """The AI's leg ended while caller (and agent) stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLeft:
+    """The PBX says that our patch has left the call; with it went any mute."""
+
+    why: str = AI_FALLBACK
+
+
+Input = Change | Leave | Prepared | Done | Refused | Lost | Due | Seen | PbxLost | CallerLeft | AiLeft | AgentLeft
+
+Step = tuple[State, tuple[Command, ...]]
+
+
+def begin(mode: Mode) -> Step:
+    """A new engagement in `mode`; the caller of this has made sure that the floor is free."""
+    return State(Phase.CONNECTING, mode, mode, Doing.PREPARING, seq=1), (Prepare(1, mode, patch=True),)
+
+
+def holds_floor(state: State) -> bool:
+    """Whether nobody else may speak in the call: pessimistic, as a switch under way counts for both modes."""
+    return state.phase is not Phase.ENDED and (state.mode.speaks or state.wanted.speaks)
+
+
+def step(state: State, input_: Input) -> Step:
+    """What happens next. Total: every input is taken in every state, and those that do not apply change nothing."""
+    if state.phase is Phase.ENDED:
+        return state, ()
+    match input_:
+        case Change(mode):
+            return _change(state, mode)
+        case Leave(why):
+            return _leave(state, why)
+        case Prepared(seq, recorded):
+            return _prepared(state, recorded) if _awaited(state, seq, Doing.PREPARING) else (state, ())
+        case Done(seq):
+            return _done(state) if seq == state.seq else (state, ())
+        case Refused(seq, why):
+            return _refused(state, why) if seq == state.seq else (state, ())
+        case Lost(seq, why):
+            return _lost(state, why) if seq == state.seq else (state, ())
+        case Due(seq):
+            return _resume(state) if _awaited(state, seq, Doing.WAITING) else (state, ())
+        case Seen(None, mode):
+            return _resync(replace(state, connected=True), mode)
+        case Seen(seq, mode):
+            return _verified(state, mode) if _awaited(state, seq, Doing.VERIFYING) else (state, ())
+        case PbxLost():
+            return replace(state, connected=False), ()
+        case CallerLeft(why) | AgentLeft(why):
+            return _end(state, why)
+        case AiLeft():
+            return replace(state, ai_present=False, ai_muted=False), ()
+        case _:
+            assert_never(input_)
+
+
+def _awaited(state: State, seq: int | None, doing: Doing) -> bool:
+    return seq == state.seq and state.doing is doing
+
+
+def _change(state: State, mode: Mode) -> Step:
+    # Without the AI a mode change would end the pair and send the caller to the fallback.
+    if state.phase is not Phase.ACTIVE or mode is state.mode or not state.ai_present:
+        return state, ()
+    seq = state.seq + 1
+    switching = replace(state, phase=Phase.SWITCHING, wanted=mode, doing=Doing.PREPARING, seq=seq)
+    return switching, (Prepare(seq, mode, patch=False),)
+
+
+def _prepared(state: State, recorded: bool) -> Step:
+    connecting = state.phase is Phase.CONNECTING
+    matters = state.wanted.speaks or state.mode.speaks  # to speak, or to give back by switching to listening
+    if not recorded and not matters:
+        return _end(state, STORE_UNAVAILABLE) if connecting else (_settled(state, state.mode), ())
+    seq = state.seq + 1
+    muted = state.ai_muted or (state.wanted is Mode.TAKEOVER and state.ai_present)
+    asked = replace(state, seq=seq, ai_muted=muted)
+    if connecting:
+        return replace(asked, doing=Doing.ENGAGING), (Engage(seq, state.wanted, emergency=not recorded),)
+    return replace(asked, doing=Doing.SWITCHING), (SwitchTo(seq, state.wanted, emergency=not recorded),)
+
+
+def _done(state: State) -> Step:
+    match state.doing:
+        case Doing.ENGAGING | Doing.SWITCHING:
+            return _settled(state, state.wanted), ()
+        case Doing.GIVING_BACK:
+            return _end(state, state.why)
+        case Doing.CLOSING:
+            return _resume(state)  # closed on our side; only the PBX can say that the agent is out
+        case Doing.NOTHING | Doing.PREPARING | Doing.VERIFYING | Doing.WAITING:
+            return state, ()
+        case _:
+            assert_never(state.doing)
+
+
+def _refused(state: State, why: str) -> Step:
+    match state.doing:
+        case Doing.PREPARING if state.phase is Phase.CONNECTING:
+            return _end(state, why)  # there is no patch: the PBX never heard of us
+        case Doing.PREPARING | Doing.SWITCHING:
+            return _settled(state, state.mode), ()
+        case Doing.ENGAGING:
+            return _leave(state, why)
+        case Doing.GIVING_BACK if not state.closed and state.tries + 1 < GIVE_BACK_TRIES:
+            return _give_back(replace(state, tries=state.tries + 1))
+        case Doing.VERIFYING | Doing.GIVING_BACK | Doing.CLOSING:
+            return _lost(state, why)
+        case Doing.NOTHING | Doing.WAITING:
+            return state, ()
+        case _:
+            assert_never(state.doing)
+
+
+def _lost(state: State, why: str) -> Step:
+    match state.doing:
+        case Doing.PREPARING:
+            return _refused(state, why)
+        case Doing.ENGAGING:
+            return _leave(state, why)
+        case Doing.SWITCHING:
+            return _verify(state) if state.connected else (replace(state, doing=Doing.NOTHING), ())
+        case Doing.GIVING_BACK if not state.closed:
+            return _close(state)
+        case Doing.CLOSING:
+            return _wait(replace(state, closed=False, tries=0))
+        case Doing.VERIFYING | Doing.GIVING_BACK:
+            return _wait(state)
+        case Doing.NOTHING | Doing.WAITING:
+            return state, ()
+        case _:
+            assert_never(state.doing)
+
+
+def _leave(state: State, why: str) -> Step:
+    """The one way out while the caller is on the line."""
+    if state.phase is Phase.RELEASING:
+        return state, ()
+    if state.phase is Phase.CONNECTING and state.doing is Doing.PREPARING:
+        return _end(state, why)  # the PBX has not been asked for anything yet
+    leaving = replace(state, phase=Phase.RELEASING, why=why)
+    if not state.connected:
+        return _close(leaving)
+    if state.phase is Phase.CONNECTING:
+        # The patch may be on its way into the call: with our end closed it cannot arrive after the giving back.
+        seq = state.seq + 1
+        closing = replace(leaving, seq=seq, closed=True)
+        giving, commands = _give_back(closing)
+        return giving, (ClosePatch(seq), *commands)
+    return _give_back(leaving)
+
+
+def _give_back(state: State) -> Step:
+    seq = state.seq + 1
+    return replace(state, doing=Doing.GIVING_BACK, seq=seq), (GiveBack(seq, state.why),)
+
+
+def _close(state: State) -> Step:
+    seq = state.seq + 1
+    return replace(state, doing=Doing.CLOSING, seq=seq, closed=True), (ClosePatch(seq),)
+
+
+def _verify(state: State) -> Step:
+    seq = state.seq + 1
+    return replace(state, phase=Phase.SWITCHING, doing=Doing.VERIFYING, seq=seq), (Verify(seq),)
+
+
+def _wait(state: State) -> Step:
+    """Later again: after the retry interval or, while the PBX is away, when it is back."""
+    if not state.connected:
+        return replace(state, doing=Doing.NOTHING), ()
+    seq = state.seq + 1
+    return replace(state, doing=Doing.WAITING, seq=seq), (Wait(seq),)
+
+
+def _resume(state: State) -> Step:
+    """Goes on with what could not be finished."""
+    if not state.connected:
+        return replace(state, doing=Doing.NOTHING), ()
+    return _give_back(state) if state.phase is Phase.RELEASING else _verify(state)
+
+
+def _resync(state: State, mode: Mode | None) -> Step:
+    """A snapshot after a reconnection. It is only a hint where commands are under way: their answers come."""
+    if state.phase is Phase.ACTIVE:
+        return (state, ()) if mode is state.mode else _verify(state)
+    idle = state.doing in (Doing.NOTHING, Doing.WAITING)
+    return _resume(state) if idle else (state, ())
+
+
+def _verified(state: State, mode: Mode | None) -> Step:
+    if mode is None:
+        return _leave(state, AI_FALLBACK)
+    if mode.speaks and not holds_floor(state):
+        return _leave(state, REFUSED)  # somebody else moved our leg: nobody asked us for the floor
+    return _settled(state, mode), ()
+
+
+def _settled(state: State, mode: Mode) -> State:
+    muted = mode is Mode.TAKEOVER and state.ai_present
+    return replace(state, phase=Phase.ACTIVE, mode=mode, wanted=mode, doing=Doing.NOTHING, ai_muted=muted, tries=0)
+
+
+def _end(state: State, why: str) -> Step:
+    first = state.why or why  # who was already leaving keeps the reason
+    return replace(state, phase=Phase.ENDED, doing=Doing.NOTHING, ai_muted=False, why=first), ()

@@ -1,0 +1,82 @@
+"""The audit of one engagement: intent before effect, what came of it, and what to do when the store fails."""
+
+import asyncio
+
+import structlog
+
+from ..domain.calls import Call, Engagement, Mode
+from ..domain.errors import StoreUnavailable
+from ..domain.people import Actor
+from ..ports import Journal
+
+log = structlog.get_logger(__name__)
+
+
+class Record:
+    """Writes the acts of one engagement into the journal. Only `intent` can say no."""
+
+    def __init__(self, journal: Journal, actor: Actor, call: Call, engagement: Engagement, patience: float) -> None:
+        self._journal = journal
+        self._actor = actor
+        self._call = call
+        self._engagement = engagement
+        self._patience = patience
+        self._act: int | None = None
+        self._release: int | None = None
+        self.extra: dict[str, str] = {}
+        """Facts of the act at hand: the reason of an override."""
+
+    async def intent(self, mode: Mode, was: Mode | None) -> bool:
+        """Puts on record that the agent is about to be in `mode`. False when the store failed."""
+        try:
+            self._act = await self._journal.intent(self._actor.id, mode.value, self._call.id, self._facts(mode, was))
+        except StoreUnavailable as error:
+            self._act = None
+            log.warning("audit.unavailable", call=self._call.id, act=mode.value, why=error.why)
+            return False
+        return True
+
+    def emergency(self, mode: Mode, was: Mode | None) -> None:
+        """The same for the caller's safety, into the reserve: never fails, never waits for the store."""
+        facts = self._facts(mode, was) | {"emergency": "store-unavailable"}
+        self._act = self._journal.emergency_intent(self._actor.id, mode.value, self._call.id, facts)
+
+    async def outcome(self, result: str) -> None:
+        """What came of the act at hand."""
+        number, self._act = self._act, None
+        await self._finish(number, result)
+
+    async def leaving(self, why: str) -> None:
+        """Puts the giving back on record, once; in the reserve where the store does not answer in a moment."""
+        if self._release is not None:
+            return
+        facts = self._base() | {"why": why} | self.extra
+        try:
+            async with asyncio.timeout(self._patience):
+                self._release = await self._journal.intent(self._actor.id, "release", self._call.id, facts)
+        except (StoreUnavailable, TimeoutError):
+            facts["emergency"] = "store-unavailable"
+            self._release = self._journal.emergency_intent(self._actor.id, "release", self._call.id, facts)
+
+    async def ended(self, why: str) -> None:
+        """Closes the books: the act at hand, if any, failed; the release happened, asked for or not."""
+        await self.outcome(why)
+        if self._release is None:
+            await self.leaving(why)
+        await self._finish(self._release, "ok")
+
+    async def _finish(self, number: int | None, result: str) -> None:
+        if number is None:
+            return
+        try:
+            await self._journal.outcome(number, result, {"engagement": self._engagement.id})
+        except StoreUnavailable as error:
+            log.warning("audit.outcome-lost", call=self._call.id, intent=number, result=result, why=error.why)
+
+    def _facts(self, mode: Mode, was: Mode | None) -> dict[str, str]:
+        was_fact = {"was": was.value} if was is not None and was is not mode else {}
+        return self._base() | was_fact | self.extra
+
+    def _base(self) -> dict[str, str]:
+        origin = {"origin": self._actor.origin} if self._actor.origin else {}
+        return {"engagement": self._engagement.id, "leg": self._engagement.leg} | origin

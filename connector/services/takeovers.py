@@ -1,0 +1,427 @@
+"""Who may be in which call, and how: claims, overrides, and the acts of agents. One `Conductor` per engagement.
+
+A claim is decided without a single await, so of two agents who ask at once exactly one wins. The PBX guards the same
+rule on its own, against other services.
+
+When the audit cannot be written: listening, hang-up, transfer, digits and coaching are refused (`StoreUnavailable`);
+speaking and giving back go through with an emergency record, because the caller may need them.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from ..domain import takeover
+from ..domain.calls import Call, CallId, Engagement, EngagementId, Mode, Phase
+from ..domain.errors import (
+    AlreadyEngaged,
+    AlreadyTaken,
+    BadValue,
+    EngagementUnknown,
+    LegNotReady,
+    ModeNotPossible,
+    NotAllowed,
+    PbxTimeout,
+    PbxUnavailable,
+    StoreUnavailable,
+    TakeoverError,
+)
+from ..domain.events import AgentGone, AgentPresent, AiGone, CallGone, FellBack, PbxDown, PbxEvent, SnapshotTaken
+from ..domain.people import Act, Actor, Denied, may
+from ..domain.takeover import AgentLeft, AiLeft, CallerLeft, Input, Leave, PbxLost, Seen
+from ..ports import AgentLegs, Engaged, EngagementKeeper, Journal, Pbx
+from .conductor import LISTENER_UNFIT, Conductor, Parts, Timing
+from .notices import Notices
+from .registry import WHY_AI_GONE, Registry
+from .transcripts import Transcripts
+
+log = structlog.get_logger(__name__)
+
+DIGITS = re.compile(r"[0-9A-D*#]{1,32}")
+MAX_NOTE = 4_000
+OVERRIDDEN = "taken-over-by-supervisor"
+STOPPING = "this service is shutting down"
+
+
+class Takeovers:
+    """Every engagement of this service. All acts raise the errors of `domain.errors`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pbxs: Mapping[str, Pbx],
+        legs: AgentLegs,
+        journal: Journal,
+        keeper: EngagementKeeper,
+        transcripts: Transcripts,
+        timing: Timing = Timing(),  # noqa: B008 - frozen
+    ) -> None:
+        self._registry = registry
+        self._pbxs = pbxs
+        self._legs = legs
+        self._journal = journal
+        self._notices = Notices(registry, transcripts)
+        self._parts = Parts(registry, legs, journal, keeper, self._notices, timing)
+        self._timing = timing
+        self._conductors: dict[EngagementId, Conductor] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._draining = False
+        registry.listen(self._heard)
+
+    async def run(self) -> None:
+        """Runs every engagement until cancelled; `engage` needs it running."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None
+
+    # Coming
+
+    async def engage(self, actor: Actor, call: CallId, mode: Mode, leg: str, override: str | None = None) -> Engagement:
+        """Claims and engages; returns when the PBX has confirmed.
+
+        `override` is a supervisor's reason to put the present speaker out. From the leg's own engagement in this
+        call it is a change of mode. Raises `CallUnknown`, `CallEnded`, `NotAllowed`, `ModeNotPossible`,
+        `LegNotReady`, `AlreadyTaken`, `AlreadyEngaged`, `BadValue`, `StoreUnavailable`, `PbxError`s.
+        """
+        found = self._registry.call(call)
+        self._permit(actor, mode.value, found)
+        self._offered(found, mode)
+        mine = self._of_leg(leg)
+        if mine is not None and (mine.call.id != call or mine.engagement.agent != actor.id):
+            raise AlreadyEngaged(mine.call.id, mine.engagement.id)
+        self._ready(leg, mode)
+        pbx = self._pbx(found)
+        speakers = self._floor(actor, found, mode, override, but=mine)
+        if mine is not None:
+            return await self._switch(actor, mine, mode, override, speakers)
+        now = datetime.now(UTC)
+        engagement = Engagement(
+            EngagementId(uuid.uuid4().hex), call, actor.id, actor.name, leg, mode, Phase.CONNECTING, now
+        )
+        conductor = Conductor(self._parts, pbx, found, actor, engagement)
+        self._conductors[engagement.id] = conductor  # the claim
+        try:
+            await self._override(actor, conductor, speakers, override)
+        except BaseException:
+            del self._conductors[engagement.id]
+            raise
+        self._spawn(self._conduct(conductor))
+        return await conductor.answered()
+
+    async def change(self, actor: Actor, engagement: EngagementId, mode: Mode) -> Engagement:
+        """Changes the mode, live; the permission is asked for again."""
+        conductor = self._own(actor, engagement)
+        self._permit(actor, mode.value, conductor.call)
+        if mode is conductor.engagement.mode and conductor.settled:
+            return conductor.engagement
+        self._offered(self._registry.call(conductor.call.id), mode)
+        self._ready(conductor.engagement.leg, mode)
+        self._pbx(conductor.call)
+        speakers = self._floor(actor, conductor.call, mode, None, but=conductor)
+        return await self._switch(actor, conductor, mode, None, speakers)
+
+    async def hold(self, actor: Actor, engagement: EngagementId, on: bool) -> Engagement:
+        """Music for the caller, from our worker; the PBX is not asked."""
+        conductor = self._own(actor, engagement)
+        facts = {"engagement": engagement, "on": str(on).lower()}
+
+        async def set_hold() -> None:
+            await self._legs.set_leg(conductor.engagement.leg, hold=on)
+
+        await self._audited(actor, "hold", conductor.call, facts, set_hold)
+        conductor.hold(on)
+        return conductor.engagement
+
+    # Going
+
+    async def release(self, actor: Actor, engagement: EngagementId, note: str = "", outcome: str = "") -> None:
+        """Leaves; returns when the AI speaks again. Supervisors may release others."""
+        conductor = self._find(engagement)
+        if conductor.engagement.agent != actor.id:
+            self._permit(actor, "override", conductor.call)
+            conductor.record.extra = {"by": actor.id}
+        if len(note) > MAX_NOTE:
+            raise BadValue("note", f"{note[:32]}...", f"use at most {MAX_NOTE} characters")
+        conductor.note, conductor.outcome = note, outcome
+        conductor.post(Leave(takeover.RELEASED))
+        if not await self._gone([conductor]):
+            raise PbxTimeout(conductor.pbx.name, "release", self._timing.leave)
+
+    async def release_all(self, agent: str, why: str) -> None:
+        """Ends every engagement of an agent: logout, revocation, expiry of the session."""
+        theirs = [c for c in self._conductors.values() if c.engagement.agent == agent]
+        for conductor in theirs:
+            conductor.post(Leave(why))
+        await self._gone(theirs)
+
+    def patch_down(self, patch: str, why: str) -> None:
+        """The patch's connection ended on the media side."""
+        for conductor in self._conductors.values():
+            if conductor.patch == patch:
+                conductor.post(Leave(why))
+
+    def leg_down(self, leg: str, why: str) -> None:
+        """The agent's leg is gone: browser, network or worker."""
+        for conductor in self._conductors.values():
+            if conductor.engagement.leg == leg:
+                conductor.post(Leave(why))
+
+    async def drain(self) -> None:
+        """Shutdown: refuses what is new, gives back every call, waits for it (bounded)."""
+        self._draining = True
+        present = list(self._conductors.values())
+        for conductor in present:
+            conductor.post(Leave("service-stopped"))
+        if not await self._gone(present):
+            log.warning("takeovers.drain-incomplete", left=[c.engagement.id for c in present if not c.left.is_set()])
+
+    # Acts on the call
+
+    async def hangup(self, actor: Actor, call: CallId) -> None:
+        """Ends the call for everybody."""
+        found = self._registry.call(call)
+        self._permit(actor, "hangup", found)
+        pbx = self._pbx(found)
+        await self._audited(actor, "hangup", found, {}, lambda: pbx.hangup(found))
+
+    async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
+        """Sends the caller to a configured destination; AI and agents leave."""
+        found = self._registry.call(call)
+        self._permit(actor, "transfer", found)
+        pbx = self._pbx(found)
+        facts = {"to": destination_key[:64]}
+        await self._audited(actor, "transfer", found, facts, lambda: pbx.transfer(found, destination_key))
+
+    async def dtmf(self, actor: Actor, call: CallId, digits: str) -> None:
+        """Sends digits towards the AI's side. They may be a secret, so the audit has their number only."""
+        if not DIGITS.fullmatch(digits):
+            raise BadValue("digits", digits[:32], "use 1 to 32 of 0-9, A-D, * and #")
+        found = self._registry.call(call)
+        self._permit(actor, "dtmf", found)
+        pbx = self._pbx(found)
+        facts = {"count": str(len(digits))}
+        await self._audited(actor, "dtmf", found, facts, lambda: pbx.send_dtmf(found, digits))
+
+    async def coach(self, actor: Actor, call: CallId, text: str) -> None:
+        """Guidance to the AI while it talks."""
+        if not text.strip() or len(text) > MAX_NOTE:
+            raise BadValue("text", text[:32], f"use 1 to {MAX_NOTE} characters")
+        found = self._registry.call(call)
+        self._permit(actor, "coach", found)
+
+        async def send() -> None:
+            self._notices.coach(found, text, actor.name)
+
+        await self._audited(actor, "coach", found, {"length": str(len(text))}, send)
+
+    async def _audited(
+        self, actor: Actor, act: str, call: Call, facts: dict[str, str], verb: Callable[[], Awaitable[None]]
+    ) -> None:
+        if actor.origin:
+            facts = facts | {"origin": actor.origin}
+        number = await self._journal.intent(actor.id, act, call.id, facts)
+        result = "ok"
+        try:
+            await verb()
+        except TakeoverError as error:
+            result = error.slug
+            raise
+        except BaseException:
+            result = "fault"
+            raise
+        finally:
+            try:
+                await self._journal.outcome(number, result, {})
+            except StoreUnavailable as error:
+                log.warning("audit.outcome-lost", intent=number, result=result, why=error.why)
+
+    # Claims; nothing here awaits before the claim stands
+
+    def _permit(self, actor: Actor, act: Act | str, call: Call) -> None:
+        decision = may(actor, act, call)  # type: ignore[arg-type]  # every mode's name is an act
+        if isinstance(decision, Denied):
+            raise NotAllowed(act, decision.reason)
+
+    @staticmethod
+    def _offered(call: Call, mode: Mode) -> None:
+        choice = call.choice(mode)
+        if not choice.possible:
+            raise ModeNotPossible(call.id, mode.value, choice.why)
+
+    def _ready(self, leg: str, mode: Mode) -> None:
+        reason = self._legs.not_alive_reason(leg)
+        if mode.speaks and not self._legs.alive(leg):
+            raise LegNotReady(leg, reason or "no-microphone")
+        if reason in LISTENER_UNFIT:
+            raise LegNotReady(leg, reason)
+
+    def _pbx(self, call: Call) -> Pbx:
+        if self._draining:
+            raise PbxUnavailable(call.pbx, STOPPING)
+        state = next((s for s in self._registry.pbxs() if s.name == call.pbx), None)
+        pbx = self._pbxs.get(call.pbx)
+        if pbx is None or state is None or not state.up:
+            raise PbxUnavailable(call.pbx, state.why if state and state.why else "not connected")
+        return pbx
+
+    def _of_leg(self, leg: str) -> Conductor | None:
+        return next((c for c in self._conductors.values() if c.engagement.leg == leg and c.holds_leg), None)
+
+    def _floor(
+        self, actor: Actor, call: Call, mode: Mode, override: str | None, but: Conductor | None
+    ) -> list[Conductor]:
+        """Who has to leave before `mode` may begin. Raises `AlreadyTaken` unless overridden."""
+        if not mode.speaks:
+            return []
+        speakers = [c for c in self._conductors.values() if c.call.id == call.id and c is not but and c.holds_floor]
+        if speakers and override is None:
+            raise AlreadyTaken(call.id, speakers[-1].engagement.agent_name)
+        if speakers:
+            self._permit(actor, "override", call)
+            if not (override or "").strip():
+                raise BadValue("override.reason", override or "", "say why you take over from your colleague")
+        for foreign in self._registry.engagements(call.id):
+            if foreign.id not in self._conductors and foreign.mode.speaks:
+                raise AlreadyTaken(call.id, foreign.agent_name)  # another service's: the PBX would refuse us
+        return speakers
+
+    async def _override(
+        self, actor: Actor, claimed: Conductor, speakers: list[Conductor], override: str | None
+    ) -> None:
+        if not speakers:
+            return
+        claimed.record.extra = {"override": override or ""}
+        for speaker in speakers:
+            speaker.record.extra = {"by": actor.id, "override": override or ""}
+            speaker.post(Leave(OVERRIDDEN))
+        if not await self._gone(speakers, ended=True):
+            raise AlreadyTaken(claimed.call.id, speakers[-1].engagement.agent_name)
+
+    async def _switch(
+        self, actor: Actor, conductor: Conductor, mode: Mode, override: str | None, speakers: list[Conductor]
+    ) -> Engagement:
+        if not conductor.ai_present:
+            raise ModeNotPossible(conductor.call.id, mode.value, WHY_AI_GONE)
+        if not conductor.settled:
+            raise ModeNotPossible(conductor.call.id, mode.value, "The last change of mode is still under way.")
+        conductor.claim(mode)
+        try:
+            await self._override(actor, conductor, speakers, override)
+        except BaseException:
+            conductor.unclaim()
+            raise
+        conductor.ask(mode)
+        return await conductor.answered()
+
+    def _find(self, engagement: EngagementId) -> Conductor:
+        conductor = self._conductors.get(engagement)
+        if conductor is None or conductor.ended:
+            raise EngagementUnknown(engagement)
+        return conductor
+
+    def _own(self, actor: Actor, engagement: EngagementId) -> Conductor:
+        conductor = self._find(engagement)
+        if conductor.engagement.agent != actor.id:
+            raise NotAllowed("change", "This is another agent's engagement.")
+        return conductor
+
+    # Running them
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        if self._tasks is None:
+            work.close()
+            raise RuntimeError("Takeovers.run() is not running")
+        self._tasks.create_task(work)
+
+    async def _conduct(self, conductor: Conductor) -> None:
+        try:
+            await conductor.run()
+        finally:
+            self._conductors.pop(conductor.engagement.id, None)
+
+    async def _gone(self, conductors: Sequence[Conductor], ended: bool = False) -> bool:
+        """Waits (bounded) until they have left; with `ended`, until the PBX has confirmed it."""
+        try:
+            async with asyncio.timeout(self._timing.leave):
+                for conductor in conductors:
+                    await (conductor.over if ended else conductor.left).wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # What the PBX reports
+
+    def _heard(self, event: PbxEvent) -> None:
+        match event:
+            case SnapshotTaken():
+                self._resync(event)
+            case PbxDown(pbx):
+                self._tell(lambda c: c.pbx.name == pbx, PbxLost())
+            case CallGone(call, why):
+                left = CallerLeft("transferred" if why == "transferred" else takeover.CALLER_HANGUP)
+                self._tell(lambda c: c.call.id == call, left)
+            case AiGone(call):
+                self._tell(lambda c: c.call.id == call, AiLeft())
+            case FellBack(call):
+                self._tell(lambda c: c.call.id == call, AiLeft())
+                self._tell(lambda c: c.call.id == call and c.holds_floor, AgentLeft(takeover.AI_FALLBACK))
+            case AgentGone(_, patch, why):
+                reason = takeover.DEADMAN if why == "deadman" else takeover.AI_FALLBACK
+                self._tell(lambda c: c.patch == patch, AgentLeft(reason))
+            case AgentPresent():
+                self._adopt_or_release(event)
+            case _:
+                pass  # the rest is the registry's alone
+
+    def _tell(self, whom: Callable[[Conductor], bool], input_: Input) -> None:
+        for conductor in self._conductors.values():
+            if whom(conductor):
+                conductor.post(input_)
+
+    def _resync(self, snapshot: SnapshotTaken) -> None:
+        """After a reconnection: our engagements learn the truth, patches that nobody owns are released."""
+        present = {e.patch: e for e in snapshot.events if isinstance(e, AgentPresent)}
+        live = {call.id for call in self._registry.calls()}
+        for conductor in self._conductors.values():
+            if conductor.pbx.name != snapshot.pbx:
+                continue
+            if conductor.call.id not in live:
+                conductor.post(CallerLeft())
+                continue
+            seen = present.get(conductor.patch) if conductor.patch is not None else None
+            conductor.post(Seen(None, seen.mode if seen else None))
+        for event in present.values():
+            self._adopt_or_release(event)
+
+    def _adopt_or_release(self, event: AgentPresent) -> None:
+        if event.instance != self._registry.instance:
+            return
+        if any(c.patch == event.patch and not c.ended for c in self._conductors.values()):
+            return
+        pbx = self._pbxs.get(event.call.partition("~")[0])
+        if pbx is not None and self._tasks is not None:
+            self._spawn(self._release_orphan(pbx, event))
+
+    async def _release_orphan(self, pbx: Pbx, event: AgentPresent) -> None:
+        """A patch of ours from before a crash, or one that came after its engagement was given up."""
+        facts = {"patch": event.patch, "mode": event.mode.value, "why": "orphan"}
+        number = self._journal.emergency_intent("service", "release", event.call, facts)
+        result = "ok"
+        try:
+            await pbx.release(Engaged(event.call, event.patch, event.channel, event.mode))
+        except TakeoverError as error:  # the PBX's dead-man, which nobody feeds, ends it
+            result = error.slug
+        except Exception:  # an orphan must never take the living with it
+            log.exception("takeovers.orphan-fault", patch=event.patch, call=event.call)
+            result = "fault"
+        try:
+            await self._journal.outcome(number, result, {})
+        except StoreUnavailable as error:
+            log.warning("audit.outcome-lost", intent=number, result=result, why=error.why)

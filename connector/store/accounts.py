@@ -1,0 +1,111 @@
+"""People who log in."""
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from ..domain.errors import BadValue
+from ..domain.people import EVERYTHING, ActorRole
+from .engine import Database
+from .schema import accounts, stamp, unstamp
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person. `password_hash` is whatever the web side made; the store never sees a password."""
+
+    id: str
+    username: str
+    name: str
+    role: ActorRole
+    password_hash: str
+    queues: AbstractSet[str]
+    tenants: AbstractSet[str]
+    created_at: datetime
+
+
+class Accounts:
+    """The accounts, by username (compared without case)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self,
+        username: str,
+        name: str,
+        role: ActorRole,
+        password_hash: str,
+        queues: Iterable[str] = EVERYTHING,
+        tenants: Iterable[str] = EVERYTHING,
+    ) -> Account:
+        """Raises `BadValue` when the username exists."""
+        now = datetime.now(UTC)
+        account = Account(
+            uuid.uuid4().hex, _folded(username), name, role, password_hash, frozenset(queues), frozenset(tenants), now
+        )
+        row = {
+            "id": account.id,
+            "username": account.username,
+            "name": name,
+            "role": role,
+            "password_hash": password_hash,
+            "queues": json.dumps(sorted(account.queues)),
+            "tenants": json.dumps(sorted(account.tenants)),
+            "created_at": stamp(now),
+        }
+        try:
+            await self._database.execute(insert(accounts), [row])
+        except IntegrityError as error:
+            raise BadValue("username", username, "it exists already; choose another or remove it first") from error
+        return account
+
+    async def by_name(self, username: str) -> Account | None:
+        """The account of this username, None when there is none."""
+        return _first(await self._database.rows(select(accounts).where(accounts.c.username == _folded(username))))
+
+    async def get(self, id_: str) -> Account | None:
+        """The account of this id, None when there is none."""
+        return _first(await self._database.rows(select(accounts).where(accounts.c.id == id_)))
+
+    async def list(self) -> Sequence[Account]:
+        """All, by username."""
+        return [_account(row) for row in await self._database.rows(select(accounts).order_by(accounts.c.username))]
+
+    async def remove(self, username: str) -> bool:
+        """Removes the account and its sessions; false when there was none."""
+        return await self._database.execute(delete(accounts).where(accounts.c.username == _folded(username))) > 0
+
+    async def set_password(self, username: str, password_hash: str) -> bool:
+        """False when there is no such account. Ending its sessions is the caller's decision."""
+        statement = update(accounts).where(accounts.c.username == _folded(username))
+        return await self._database.execute(statement.values(password_hash=password_hash)) > 0
+
+
+def _folded(username: str) -> str:
+    return username.strip().casefold()
+
+
+def _first(rows: Sequence[RowMapping]) -> Account | None:
+    return _account(rows[0]) if rows else None
+
+
+def _account(row: RowMapping) -> Account:
+    return Account(
+        row["id"],
+        row["username"],
+        row["name"],
+        cast("ActorRole", row["role"]),
+        row["password_hash"],
+        frozenset(json.loads(row["queues"])),
+        frozenset(json.loads(row["tenants"])),
+        unstamp(row["created_at"]),
+    )

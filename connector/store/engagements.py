@@ -1,0 +1,71 @@
+"""Past engagements: who was in which call, how it ended, and the note that was left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.engine import RowMapping
+
+from ..domain.calls import CallId, Engagement, EngagementId, Mode
+from .engine import Database
+from .schema import engagements, stamp, unstamp
+
+
+@dataclass(frozen=True, slots=True)
+class PastEngagement:
+    """A row; `ended` is the reason, None while it goes on."""
+
+    id: EngagementId
+    call: CallId
+    agent: str
+    agent_name: str
+    mode: Mode
+    """The last one."""
+    since: datetime
+    ended_at: datetime | None
+    ended: str | None
+    note: str
+    outcome: str
+
+
+class Engagements:
+    """Implements `ports.EngagementKeeper`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
+        """Inserts or updates by the engagement's id."""
+        values = {
+            "call": engagement.call,
+            "agent": engagement.agent,
+            "agent_name": engagement.agent_name,
+            "since": stamp(engagement.since),
+            "mode": engagement.mode.value,
+            "ended": ended,
+            "ended_at": stamp(datetime.now(UTC)) if ended else None,
+            "note": note,
+            "outcome": outcome,
+        }
+        await self._database.upsert(engagements, {"id": engagement.id}, values)
+
+    async def of_call(self, call: CallId) -> Sequence[PastEngagement]:
+        """All of a call, oldest first."""
+        query = select(engagements).where(engagements.c.call == call).order_by(engagements.c.since)
+        return [_past(row) for row in await self._database.rows(query)]
+
+
+def _past(row: RowMapping) -> PastEngagement:
+    return PastEngagement(
+        EngagementId(row["id"]),
+        CallId(row["call"]),
+        row["agent"],
+        row["agent_name"],
+        Mode(row["mode"]),
+        unstamp(row["since"]),
+        unstamp(row["ended_at"]) if row["ended_at"] else None,
+        row["ended"],
+        row["note"],
+        row["outcome"],
+    )
