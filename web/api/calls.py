@@ -1,0 +1,82 @@
+"""Live calls, what is said in them, and words to their AI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from connector.domain.calls import Call
+from connector.domain.people import Allowed, may
+from connector.domain.transcript import Turn
+from connector.services.changes import Measured
+from connector.services.registry import Registry
+from connector.services.takeovers import Takeovers
+from connector.services.transcripts import Transcripts
+
+from ..messages import CallJson, Coach, Measurement, NewTurn, TurnJson
+from ..routing import Ask, Route
+from ..views import call_now, turn_json
+
+
+class CallsJson(TypedDict):
+    rev: int
+    calls: list[CallJson]
+
+
+class TranscriptJson(TypedDict):
+    turns: list[TurnJson]
+
+
+class PutJson(TypedDict):
+    new: bool
+
+
+def call_routes(registry: Registry, transcripts: Transcripts, takeovers: Takeovers) -> list[Route]:
+    """The routes about calls that change nothing on the PBX."""
+
+    async def calls(ask: Ask) -> Mapping[str, Any]:
+        query = ask.request.query
+        found = [
+            call_now(registry, call)
+            for call in registry.calls()
+            if isinstance(may(ask.actor, "see", call), Allowed)
+            and query.get("queue", call.queue) == call.queue
+            and query.get("ai_ref", call.ai.ref) == call.ai.ref
+            and _matches(call, query.get("q", ""))
+        ]
+        return {"rev": registry.rev, "calls": found}
+
+    async def call(ask: Ask) -> Mapping[str, Any]:
+        return call_now(registry, ask.call)
+
+    async def transcript(ask: Ask) -> Mapping[str, Any]:
+        return {"turns": [turn_json(turn) for turn in await transcripts.turns(ask.call.id)]}
+
+    async def put(ask: Ask) -> Mapping[str, Any]:
+        body = ask.body(NewTurn)
+        turn = Turn(body.turn, body.speaker, body.text, body.at, body.final)
+        return {"new": await transcripts.put(ask.actor, ask.call.id, turn)}
+
+    async def coach(ask: Ask) -> None:
+        await takeovers.coach(ask.actor, ask.call.id, ask.body(Coach).text)
+
+    async def measured(ask: Ask) -> None:
+        body, found = ask.body(Measurement), ask.call
+        facts = {"heard_ms": body.heard_ms, "gap_ms": body.gap_ms}
+        registry.publish(lambda rev: Measured(rev, found.id, facts))
+
+    one = "/api/v1/calls/{call}"
+    return [
+        Route("GET", "/api/v1/calls", "see", calls, "Live calls", answer=CallsJson, query=("queue", "q", "ai_ref")),
+        Route("GET", one, "see", call, "One live call", answer=CallJson),
+        Route("GET", f"{one}/transcript", "read-transcript", transcript, "What was said", answer=TranscriptJson),
+        Route("POST", f"{one}/transcript", "write-transcript", put, "Append or update a turn", NewTurn, PutJson),
+        Route("POST", f"{one}/coach", "coach", coach, "Guidance to the AI", Coach, status=204),
+        Route("POST", f"{one}/measurement", "write-transcript", measured, "What was measured", Measurement, status=204),
+    ]
+
+
+def _matches(call: Call, wanted: str) -> bool:
+    """Whether a search text occurs in what an agent sees of a call."""
+    shown = (call.caller.number, call.caller.name, call.ai.name, call.ai.ref, call.queue, call.id)
+    return any(wanted.casefold() in text.casefold() for text in shown)

@@ -1,0 +1,102 @@
+"""Logging in and out, who am I, on and off duty."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from typing_extensions import TypedDict
+
+from connector.domain.people import PERMISSIONS
+from connector.ports import Journal
+
+from ..auth import Guard, Principal, Site
+from ..messages import Duty, Login
+from ..routing import Ask, Route
+from ..views import dumps
+from .record import recorded
+
+
+class DutyJson(TypedDict):
+    on: bool
+    queues: list[str]
+
+
+class SessionJson(TypedDict):
+    id: str
+    name: str
+    role: str
+    may: list[str]
+    queues: list[str]
+    tenants: list[str]
+    duty: DutyJson
+    destinations: dict[str, list[str]]
+
+
+def session_routes(
+    guard: Guard,
+    site: Site,
+    journal: Journal,
+    close_leg: Callable[[str], Awaitable[None]],
+    destinations: Mapping[str, list[str]],
+) -> list[Route]:
+    """`close_leg` closes the leg of a session; `destinations` are the keys that each PBX can transfer to."""
+    duty: dict[str, DutyJson] = {}
+
+    async def forget(principal: Principal, _why: str) -> None:
+        duty.pop(principal.session, None)
+
+    guard.on_end(forget)
+
+    def shown(principal: Principal) -> SessionJson:
+        actor = principal.actor
+        return {
+            "id": actor.id,
+            "name": actor.name,
+            "role": actor.role,
+            "may": sorted(PERMISSIONS[actor.role]),
+            "queues": sorted(actor.queues),
+            "tenants": sorted(actor.tenants),
+            "duty": duty.get(principal.session, {"on": False, "queues": []}),
+            "destinations": dict(destinations),
+        }
+
+    async def login(ask: Ask) -> web.Response:
+        body = ask.body(Login)
+        address = site.address(ask.request)
+        async with recorded(journal, body.username, "login", {"address": address}):
+            secret, principal = await guard.login(body.username, body.password, address)
+        if ask.who is not None and ask.who.by_cookie:
+            await guard.logout(ask.who)  # one browser, one session: the one it had is over
+        response = web.Response(body=dumps(shown(principal)).encode(), content_type="application/json", charset="utf-8")
+        set_cookie(response, site, secret)
+        return response
+
+    async def who(ask: Ask) -> Mapping[str, Any]:
+        return shown(ask.principal)
+
+    async def logout(ask: Ask) -> web.Response:
+        async with recorded(journal, ask.actor.id, "logout", {}):
+            await guard.logout(ask.principal)
+        response = web.Response(status=204)
+        response.del_cookie(site.cookie, path="/", secure=site.https, httponly=True, samesite="Strict")
+        return response
+
+    async def set_duty(ask: Ask) -> Mapping[str, Any]:
+        body = ask.body(Duty)
+        duty[ask.principal.session] = {"on": body.on, "queues": list(body.queues)}
+        if not body.on:
+            await close_leg(ask.principal.session)
+        return duty[ask.principal.session]
+
+    path = "/api/v1/session"
+    return [
+        Route("POST", path, "public", login, "Log in", Login, SessionJson),
+        Route("GET", path, "login", who, "Who am I, what may I do", answer=SessionJson),
+        Route("DELETE", path, "login", logout, "Log out; my engagements end", status=204),
+        Route("PUT", f"{path}/duty", "open-leg", set_duty, "Go on or off duty", Duty, DutyJson),
+    ]
+
+
+def set_cookie(response: web.StreamResponse, site: Site, secret: str) -> None:
+    """Hands the browser its session. No lifetime: it ends with the browser, or before that on the server."""
+    response.set_cookie(site.cookie, secret, path="/", secure=site.https, httponly=True, samesite="Strict")

@@ -1,0 +1,123 @@
+"""The HTTP application: every route of the house in one table, behind one router and one set of middlewares."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from connector.services.registry import Registry
+from connector.services.takeovers import Takeovers
+from connector.services.transcripts import Transcripts
+from connector.store import Store
+
+from .api.admin import admin_routes
+from .api.calls import call_routes
+from .api.engagements import engagement_routes
+from .api.health import health_routes
+from .api.openapi import openapi_route
+from .api.session import session_routes
+from .auth import Guard, Principal, Site
+from .hub import Hub
+from .metrics import Labels, Requests, Sample, gauge
+from .middleware import Handler, errors_to_problems, security_headers
+from .pages import File, page_routes
+from .routing import Route, Router
+from .signalling import Desk, leg_routes
+from .socket import event_routes
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body; the largest that is meant is an SDP offer of some 6 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application works with."""
+
+    registry: Registry
+    takeovers: Takeovers
+    transcripts: Transcripts
+    store: Store
+    guard: Guard
+    site: Site
+    desk: Desk
+    hub: Hub
+    files: Mapping[str, File]
+    destinations: Mapping[str, list[str]]
+    version: str
+    media_faults: Callable[[], list[str]]
+    media_samples: Callable[[], list[Sample]]
+
+
+def build(parts: Parts) -> web.Application:
+    """The application, ready to be served."""
+    requests = Requests()
+    app = web.Application(middlewares=[_counting(requests), errors_to_problems()], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(security_headers(https=parts.site.https))
+    parts.guard.on_end(_ending(parts))
+    Router(parts.guard, parts.registry, parts.site).add(app, routes(parts, requests))
+    return app
+
+
+def routes(parts: Parts, requests: Requests) -> list[Route]:
+    """Every route there is."""
+
+    def samples() -> list[Sample]:
+        modes: dict[Labels, float] = {}
+        for engagement in parts.registry.engagements():
+            key: Labels = (("mode", engagement.mode.value),)
+            modes[key] = modes.get(key, 0) + 1
+        pbxs: dict[Labels, float] = {(("pbx", state.name),): float(state.up) for state in parts.registry.pbxs()}
+        return [
+            gauge("takeover_calls", "Live calls with an AI", len(parts.registry.calls())),
+            Sample("takeover_engagements", "Agents in calls", "gauge", modes),
+            Sample("takeover_pbx_up", "Whether a PBX is connected", "gauge", pbxs),
+            gauge("takeover_events_clients", "Connected event sockets", len(parts.hub)),
+            gauge("takeover_legs", "Agents' audio legs", len(parts.desk)),
+            *parts.media_samples(),
+            *requests.samples(),
+        ]
+
+    async def close_leg(session: str) -> None:
+        leg = parts.desk.of(session)
+        if leg is not None:
+            await parts.desk.close(session, leg)
+
+    found = [
+        *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations),
+        *call_routes(parts.registry, parts.transcripts, parts.takeovers),
+        *engagement_routes(parts.takeovers, parts.desk.owned),
+        *leg_routes(parts.desk),
+        *admin_routes(parts.store),
+        *health_routes(parts.registry, parts.media_faults, samples),
+        *event_routes(parts.hub, parts.desk),
+        *page_routes(parts.files, parts.guard, parts.site),
+    ]
+    return [*found, openapi_route(found, parts.version)]
+
+
+def _ending(parts: Parts) -> Callable[[Principal, str], Awaitable[None]]:
+    async def end(principal: Principal, why: str) -> None:
+        """A session is over: its calls go back to the AI, its leg and its sockets close."""
+        leg = parts.desk.of(principal.session)
+        if leg is not None:
+            parts.takeovers.leg_down(leg, why)
+        parts.hub.end_session(principal.session, why)
+        await parts.desk.end_session(principal.session)
+
+    return end
+
+
+def _counting(requests: Requests) -> Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.monotonic()
+        response = await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        if not isinstance(response, web.WebSocketResponse):
+            requests.count(request.method, route, response.status, time.monotonic() - began)
+        return response
+
+    return middleware

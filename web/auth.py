@@ -1,0 +1,253 @@
+"""Who is asking: sessions by cookie, machines by token, one-time links; and from which origin.
+
+Sessions and tokens live in the store as hashes and, once seen, in memory, so that a request costs no thread hop. What
+another process changes there (``takeover token revoke``) raises no event in this one: `Guard.watch` re-reads it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+import structlog
+from aiohttp import web
+
+from connector.domain.errors import StoreUnavailable
+from connector.domain.people import Actor
+from connector.store import Store
+from connector.store.accounts import Account
+
+from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts
+from .passwords import hash_secret, new_secret, password_fits
+from .throttle import Throttle
+
+log = structlog.get_logger()
+
+_RECHECK = 0.5
+"""Seconds between two looks at what other processes changed: revocation is to act within one second."""
+_LINK_LIFE = 600.0
+"""Seconds that a one-time log-in link is good for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who proved who they are. `session` is the key that legs and sockets are bound to."""
+
+    actor: Actor
+    session: str
+    by_cookie: bool
+    expires: datetime | None
+    password_hash: str = field(default="", repr=False)
+    """The one that was valid at the log-in: a changed password ends the sessions of the old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the service knows of its own address: whether browsers come by https, and from where."""
+
+    https: bool
+    origin: str = ""
+    """The one origin that is ours; empty: whatever address the browser reached us at."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose X-Forwarded-For is believed."""
+
+    @property
+    def cookie(self) -> str:
+        """The session cookie's name; `__Host-` makes the browser refuse one set by another host or without TLS."""
+        return "__Host-takeover" if self.https else "takeover"
+
+    def address(self, request: web.Request) -> str:
+        """The client's address, seen through trusted proxies."""
+        peer = request.remote or ""
+        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+            if not self._trusts(peer) or not hop.strip():
+                break
+            peer = hop.strip()
+        return peer
+
+    def check_origin(self, request: web.Request, *, by_cookie: bool) -> None:
+        """Refuses what another site's page makes a browser ask. Raises `ForeignOrigin`.
+
+        A browser names the origin of every unsafe request and WebSocket; where it sends a cookie by itself, a
+        request that names none is refused too. Without a cookie there is nothing that another site could ride on.
+        """
+        origin = request.headers.get("Origin", "")
+        if not origin and not by_cookie:
+            return
+        ours = self.origin or f"{'https' if self.https else 'http'}://{request.host}"
+        if origin.lower() != ours.lower():
+            raise ForeignOrigin(origin)
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            peer = ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in ip_network(network) for network in self.trusted_proxies)
+
+
+Ended = Callable[[Principal, str], Awaitable[None]]
+"""Told when a session or token is over (`logout`, `expired`, `revoked`): what hangs on it must end."""
+
+
+class Guard:
+    """Proves who is asking."""
+
+    def __init__(self, store: Store, site: Site, lifetime: timedelta, *, clock: Callable[[], float] = time.monotonic):
+        self._store, self._site, self._lifetime, self._clock = store, site, lifetime, clock
+        self._live: dict[str, Principal] = {}
+        """By hash of the session's or token's secret."""
+        self._links: dict[str, tuple[str, float]] = {}
+        self._per_account = Throttle(free=5)
+        self._per_address = Throttle(free=50)
+        self._hashing = asyncio.Semaphore(2)
+        """Each verification takes 64 MiB for some 50 ms: a flood of log-ins must not take the memory."""
+        self._ended: list[Ended] = []
+
+    def on_end(self, ended: Ended) -> None:
+        """`ended` is called for every session that is over."""
+        self._ended.append(ended)
+
+    # ---- logging in and out ----
+
+    async def login(self, username: str, password: str, address: str) -> tuple[str, Principal]:
+        """The new session's secret and whose it is. Raises `NotLoggedIn`, `TooManyAttempts`."""
+        now = self._clock()
+        both = f"{username}\0{address}"
+        wait = max(self._per_account.wait(both, now), self._per_address.wait(address, now))
+        if wait > 0:
+            raise TooManyAttempts(wait)
+        self._per_account.attempt(both, now)
+        self._per_address.attempt(address, now)
+        account = await self._store.accounts.by_name(username)
+        async with self._hashing:
+            fits = await password_fits(password, account.password_hash if account is not None else None)
+        if not fits or account is None:
+            raise NotLoggedIn("The name or the password is wrong.")
+        self._per_account.succeeded(both)
+        self._per_address.succeeded(address)
+        return await self._begin(account)
+
+    def link(self, username: str) -> str:
+        """A secret that logs this account in once, within ten minutes."""
+        secret = new_secret()
+        self._links[hash_secret(secret)] = (username, self._clock() + _LINK_LIFE)
+        return secret
+
+    async def login_once(self, secret: str) -> tuple[str, Principal]:
+        """As `login`, by a one-time link. Raises `NotLoggedIn`."""
+        username, until = self._links.pop(hash_secret(secret), ("", 0.0))
+        account = await self._store.accounts.by_name(username) if self._clock() < until else None
+        if account is None:
+            raise NotLoggedIn("This log-in link was used already or has expired; ask for a new one.")
+        return await self._begin(account)
+
+    async def logout(self, principal: Principal) -> None:
+        """Ends a session and all that hangs on it."""
+        await self._end(principal, "logout")
+
+    async def _begin(self, account: Account) -> tuple[str, Principal]:
+        """Always a fresh secret: one that somebody planted in the browser before is worth nothing (fixation)."""
+        secret = new_secret()
+        key = hash_secret(secret)
+        expires = datetime.now(UTC) + self._lifetime
+        await self._store.sessions.add(key, account.id, expires)
+        self._live[key] = principal = _principal(account, key, expires)
+        return secret, principal
+
+    # ---- every request ----
+
+    async def authenticate(self, request: web.Request, *, required: bool) -> Principal | None:
+        """Who sent this. Raises `NotLoggedIn` when nobody known did and it is `required`."""
+        header = request.headers.get("Authorization")
+        try:
+            if header is not None:
+                return await self._by_token(header)
+            return await self._by_cookie(request.cookies.get(self._site.cookie))
+        except NotLoggedIn:
+            if required:
+                raise
+            return None
+
+    async def _by_token(self, header: str) -> Principal:
+        scheme, _, secret = header.partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise NotLoggedIn('Send "Authorization: Bearer <token>".')
+        key = hash_secret(secret.strip())
+        known = self._live.get(key)
+        if known is not None and not known.by_cookie:
+            return known
+        token = await self._store.tokens.by_hash(key)
+        if token is None:
+            raise NotLoggedIn("This token is unknown or was revoked.")
+        actor = Actor(f"token:{token.id}", token.name, token.role, ai=token.ai)
+        self._live[key] = principal = Principal(actor, key, by_cookie=False, expires=None)
+        return principal
+
+    async def _by_cookie(self, secret: str | None) -> Principal:
+        if not secret:
+            raise NotLoggedIn("Log in first.")
+        key = hash_secret(secret)
+        principal = self._live.get(key) or await self._stored(key)
+        if principal is None or not principal.by_cookie or _is_over(principal):
+            raise NotLoggedIn("Your session has ended; log in again.")
+        return principal
+
+    async def _stored(self, key: str) -> Principal | None:
+        """A session that another run of this service began."""
+        session = await self._store.sessions.get(key)
+        account = await self._store.accounts.get(session.account) if session is not None else None
+        if session is None or account is None:
+            return None
+        self._live[key] = principal = _principal(account, key, session.expires)
+        return principal
+
+    # ---- what happens elsewhere ----
+
+    async def watch(self) -> None:
+        """Ends sessions that expired or were revoked, by another process too, within a second. Runs for ever."""
+        while True:
+            await asyncio.sleep(_RECHECK)
+            try:
+                await self.recheck()
+            except StoreUnavailable as error:  # whoever is logged in goes on: a full disk must not end a takeover
+                log.warning("sessions-not-rechecked", why=error.why)
+
+    async def recheck(self) -> None:
+        """One look: sessions and tokens that are over end. Raises `StoreUnavailable`."""
+        accounts = {account.id: account for account in await self._store.accounts.list()}
+        tokens = {token.hash for token in await self._store.tokens.list() if token.revoked_at is None}
+        for principal in list(self._live.values()):
+            why = _over(principal, accounts.get(principal.actor.id), tokens)
+            if why:
+                await self._end(principal, why)
+
+    async def _end(self, principal: Principal, why: str) -> None:
+        self._live.pop(principal.session, None)
+        for ended in self._ended:
+            await ended(principal, why)
+        if principal.by_cookie:
+            await self._store.sessions.remove(principal.session)
+
+
+def _over(principal: Principal, account: Account | None, tokens: AbstractSet[str]) -> str:
+    """Why a session is over, or nothing. A changed role, queue or password is a new log-in."""
+    if _is_over(principal):
+        return "expired"
+    if principal.by_cookie:
+        known = account is not None and _principal(account, principal.session, principal.expires) == principal
+    else:
+        known = principal.session in tokens
+    return "" if known else "revoked"
+
+
+def _is_over(principal: Principal) -> bool:
+    return principal.expires is not None and principal.expires <= datetime.now(UTC)
+
+
+def _principal(account: Account, key: str, expires: datetime | None) -> Principal:
+    actor = Actor(account.id, account.name, account.role, account.queues, account.tenants)
+    return Principal(actor, key, by_cookie=True, expires=expires, password_hash=account.password_hash)

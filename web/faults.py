@@ -1,0 +1,104 @@
+"""Turns pydantic's complaints into ours: field, value and remedy, for API bodies and settings alike."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .errors import Fault
+
+_SECRET_NAMES = ("password", "secret", "token", "key")
+_SHOWN = 80
+"""Characters of a refused value that are shown: enough to recognise it, too few to flood a log."""
+
+
+def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """All faults of one validation, in pydantic's order (that of the fields)."""
+    return [_fault(detail, model) for detail in error.errors(include_url=False)]
+
+
+def shown(value: object) -> str:
+    """A value as a person may be shown it: JSON where it has a form in JSON, cut off after 80 characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=True)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
+    location = [str(part) for part in detail["loc"]]
+    kind = detail["type"]
+    path = ".".join(location)
+    if kind == "missing":
+        return Fault(path, "", "it is missing; add it")
+    if kind == "extra_forbidden":
+        return Fault(path, shown(location[-1]), _unknown_field(location[-1], _known(model, detail["loc"][:-1])))
+    value = "***" if _is_secret(location) else shown(detail["input"])
+    return Fault(path, value, _remedy(kind, detail.get("ctx", {}), detail["msg"]))
+
+
+def _is_secret(location: Sequence[str]) -> bool:
+    return any(part == name or part.endswith("_" + name) for part in location for name in _SECRET_NAMES)
+
+
+def _unknown_field(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"there is no such field; did you mean {close[0]!r}?"
+    if known:
+        return f"there is no such field; known are {', '.join(sorted(known))}"
+    return "there is no such field; remove it"
+
+
+def _remedy(kind: str, context: dict[str, Any], message: str) -> str:
+    match kind:
+        case "enum" | "literal_error":
+            return f"use {context['expected']}"
+        case "string_too_long":
+            return f"use at most {context['max_length']} characters"
+        case "string_too_short":
+            return f"use at least {context['min_length']} character{'s' if context['min_length'] > 1 else ''}"
+        case "string_pattern_mismatch":
+            return f"it must match {context['pattern']}"
+        case "too_long":
+            return f"give at most {context['max_length']} of them"
+        case "too_short":
+            return f"give at least {context['min_length']} of them"
+        case "json_invalid":
+            return f"send valid JSON ({context['error']})"
+        case "value_error":
+            return str(context["error"])
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "it must be an object with named fields"
+    return message.replace("Input should", "it should", 1)
+
+
+def _known(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names of the fields at a path, as far as the models tell."""
+    here: Any = model
+    for part in location:
+        here = _step(here, part)
+    found = _models(here)
+    return [field.alias or name for one in found for name, field in one.model_fields.items()]
+
+
+def _step(annotation: object, part: int | str) -> object:
+    for one in _models(annotation):
+        if isinstance(part, str) and part in one.model_fields:
+            return one.model_fields[part].annotation
+    arguments = getattr(annotation, "__args__", ())
+    return arguments[-1] if arguments else None  # the values of a map, the members of a list
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [
+        argument
+        for argument in getattr(annotation, "__args__", ())
+        if isinstance(argument, type) and issubclass(argument, BaseModel)
+    ]

@@ -1,0 +1,59 @@
+"""Logs: structlog, for people on a terminal and as JSON lines for journald; one shape for libraries' records too.
+
+Numbers, names and transcript text are logged only under keys that begin with ``pii.`` and dropped unless asked for.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["auto", "console", "json"]
+
+
+def configure(*, form: Format = "auto", level: str = "info", pii: bool = False) -> None:
+    """Sets up structlog and the standard library's root logger, both to standard error."""
+    json_lines = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if not pii:
+        shared.append(_without_personal_data)
+    last: list[Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if json_lines
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Both log each request or each candidate at info: far too much for a service that a call center runs all day.
+    for noisy in ("aiohttp.access", "aioice", "aiortc", "panoramisk"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _without_personal_data(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    return {key: value for key, value in event.items() if not key.startswith("pii.")}

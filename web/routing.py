@@ -1,0 +1,153 @@
+"""The route table: each route declares who may use it, what it takes and what it answers.
+
+`Router.handler` is the only way from a URL to a handler: it authenticates, checks the origin, reads and checks the
+body, finds the call and asks `may()`. A route cannot be made without its `act`, so none can forget to ask.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeVar
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from connector.domain.calls import Call, CallId
+from connector.domain.errors import NotAllowed
+from connector.domain.people import Act, Actor, Denied, may
+
+from .auth import Guard, Principal, Site
+from .errors import BadRequest, Fault, NotLoggedIn
+from .faults import faults_of, shown
+from .messages import Body
+from .views import dumps
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Public = Literal["public", "login"]
+"""``public``: anybody. ``login``: anybody who is logged in, for what is one's own."""
+Need = Act | Public | Callable[[Any], Act]
+"""The act that a route is; a function of the body where the body says which (``engage``: its mode)."""
+
+B = TypeVar("B", bound=Body)
+
+
+class Calls(Protocol):
+    """Where a route's call is found."""
+
+    def call(self, id: CallId, /) -> Call:  # noqa: A002 - the registry's own word
+        """Raises `CallUnknown`, `CallEnded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, after authentication, permission and checks."""
+
+    request: web.Request
+    who: Principal | None
+    found: Call | None
+    given: Body | None
+    address: str = ""
+
+    @property
+    def principal(self) -> Principal:
+        if self.who is None:
+            raise NotLoggedIn("Log in first.")
+        return self.who
+
+    @property
+    def actor(self) -> Actor:
+        return self.principal.actor if not self.address else replace(self.principal.actor, origin=self.address)
+
+    @property
+    def call(self) -> Call:
+        """The call of the path; only in routes with ``{call}``."""
+        assert self.found is not None, "this route has no {call}"  # noqa: S101 - a fault of ours, found by any test
+        return self.found
+
+    def body(self, kind: type[B]) -> B:
+        """The body, which the route declared to be a `kind`."""
+        assert isinstance(self.given, kind), f"this route takes no {kind.__name__}"  # noqa: S101 - as above
+        return self.given
+
+
+Answer = Mapping[str, Any] | web.StreamResponse | None
+"""A JSON object, a response of its own kind, or nothing (204)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path."""
+
+    method: Method
+    path: str
+    act: Need
+    handler: Callable[[Ask], Awaitable[Answer]]
+    summary: str
+    body: type[Body] | None = None
+    answer: Any = None
+    """A TypedDict, for the OpenAPI document."""
+    status: int = 200
+    query: tuple[str, ...] = field(default=())
+
+
+class Router:
+    """Turns routes into aiohttp handlers."""
+
+    def __init__(self, guard: Guard, calls: Calls, site: Site) -> None:
+        self._guard, self._calls, self._site = guard, calls, site
+
+    def add(self, app: web.Application, routes: list[Route]) -> None:
+        """Registers routes with an application."""
+        for route in routes:
+            app.router.add_route(route.method, route.path, self.handler(route))
+
+    def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The way in for one route."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            who = await self._guard.authenticate(request, required=route.act != "public")
+            if request.method not in ("GET", "HEAD", "OPTIONS"):
+                self._site.check_origin(request, by_cookie=who is not None and who.by_cookie)
+            body = await _read(request, route.body) if route.body is not None else None
+            act = route.act(body) if callable(route.act) else route.act
+            found = None
+            if "call" in request.match_info:
+                found = self._calls.call(CallId(request.match_info["call"]))
+            if who is not None and act != "public" and act != "login":
+                demand(who.actor, act, found)
+            _check_query(request, route.query)
+            answer = await route.handler(Ask(request, who, found, body, self._site.address(request)))
+            return _response(answer, route.status)
+
+        return handle
+
+
+def demand(actor: Actor, act: Act, call: Call | None = None) -> None:
+    """`may()`, as an error."""
+    verdict = may(actor, act, call)
+    if isinstance(verdict, Denied):
+        raise NotAllowed(act, verdict.reason)
+
+
+async def _read(request: web.Request, kind: type[Body]) -> Body:
+    if request.can_read_body and request.content_type != "application/json":
+        raise BadRequest(Fault("Content-Type", shown(request.headers.get("Content-Type", "")), "use application/json"))
+    raw = await request.read()
+    try:
+        return kind.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        raise BadRequest(*faults_of(error, kind)) from None
+
+
+def _check_query(request: web.Request, known: tuple[str, ...]) -> None:
+    unknown = [name for name in request.query if name not in known and "*" not in known]
+    if unknown:
+        remedy = f"known are {', '.join(known)}" if known else "this path takes none"
+        raise BadRequest(Fault(f"query {unknown[0]}", shown(request.query[unknown[0]]), remedy))
+
+
+def _response(answer: Answer, status: int) -> web.StreamResponse:
+    if answer is None:
+        return web.Response(status=204)
+    if isinstance(answer, web.StreamResponse):
+        return answer
+    return web.Response(body=dumps(answer).encode(), status=status, content_type="application/json", charset="utf-8")
