@@ -112,6 +112,7 @@ class Conductor:
         self._channel = ""
         self._spoken: Mode | None = None
         self._since = engagement.since
+        self._asked_at = engagement.since
         self._caller_left = asyncio.Event()
 
     # What others see and say
@@ -150,6 +151,7 @@ class Conductor:
     def claim(self, mode: Mode) -> None:
         """The agent is about to want another mode: holds the floor for it from now on."""
         self._asked_mode = mode
+        self._asked_at = datetime.now(UTC)
         self._taken = False
         self._error = None
         self._answer = asyncio.get_running_loop().create_future()
@@ -335,7 +337,7 @@ class Conductor:
             if self._spoken is None:
                 self._since = datetime.now(UTC)
             if self._spoken is not state.mode:
-                notices.started(self.call, self.engagement)
+                notices.started(self.call, self.engagement, self._asked_at)
             self._spoken = state.mode
         elif self._spoken is not None and state.phase in (Phase.ACTIVE, Phase.ENDED):
             self._spoken = None

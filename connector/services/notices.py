@@ -17,8 +17,8 @@ class Notices:
         self._registry = registry
         self._transcripts = transcripts
 
-    def started(self, call: Call, engagement: Engagement) -> None:
-        """A human speaks in the call now, or in another speaking mode than before."""
+    def started(self, call: Call, engagement: Engagement, asked_at: datetime) -> None:
+        """A human speaks in the call now, or in another speaking mode than before; asked for at `asked_at`."""
         self._send(
             call,
             "takeover.started",
@@ -26,6 +26,7 @@ class Notices:
                 "engagement": engagement.id,
                 "agent": engagement.agent_name,
                 "mode": engagement.mode.value,
+                "asked_at": asked_at.astimezone(UTC).isoformat(),
                 "at": _now(),
             },
         )
