@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from . import packages, pbxconfig
+from . import packages, pbxconfig, speech
 from .ami import AmiLink, AmiRefused
 from .packages import NotProvided, PackageSet, Progress
 from .pbxconfig import PbxConfig, Ports, Secrets
@@ -100,8 +100,8 @@ async def provide(progress: Progress) -> Installation:
 
 
 def remove() -> bool:
-    """Removes the Asterisk we unpacked. True if there was one."""
-    return packages.remove(ASTERISK)
+    """Removes the Asterisk and the synthesiser we unpacked. True if there was either."""
+    return any([packages.remove(ASTERISK), speech.remove()])
 
 
 async def _own(unpacked: packages.Unpacked) -> Installation:

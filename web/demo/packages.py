@@ -132,7 +132,7 @@ async def _fetch(wanted: PackageSet, progress: Progress) -> Unpacked:
             f"no Debian mirror answered for {SUITE}: {last}; check the network and /etc/apt/sources.list*, "
             "then start again (what was fetched is kept)"
         )
-    progress(f"{wanted.name}: downloading {', '.join(wanted.packages)} and what they need")
+    progress(f"{wanted.name}: downloading {', '.join(wanted.packages)} and all that belongs to it")
     install = ("apt-get", "install", "-q", "-y", "--download-only", "--no-install-recommends", *wanted.packages)
     failure = await _run(install, options)
     if failure:
