@@ -1,0 +1,403 @@
+"""AMI events to domain events: a fold over frozen state. Pure; the clock comes in as an argument.
+
+Handlers note facts and never guess: a call appears when its AI is in one bridge with somebody, a mode is what our
+dialplan's UserEvents say, and every UserEvent is believed only about the channel that raised it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from ..domain.calls import Mode, PatchId, Topology
+from ..domain.events import (
+    AgentGone,
+    AgentPresent,
+    AgentRefused,
+    AiGone,
+    CallChanged,
+    CallGone,
+    Dtmf,
+    FellBack,
+    HumanAsked,
+    PbxEvent,
+    Talking,
+)
+from .facts import (
+    Agent,
+    AiLeg,
+    Channel,
+    Hook,
+    State,
+    Tracked,
+    born,
+    call_of,
+    drop,
+    known,
+    nameless,
+    put,
+    recognised,
+    uuid_in,
+    with_call,
+)
+from .wire import Message
+
+Step = tuple[State, list[PbxEvent]]
+
+PROBED, FITNESS, INLINE = "*probed", "*fitness", "Status"
+
+
+def fold(state: State, message: Message, at: datetime) -> Step:
+    """What one event changes. `at` is when it came. Events that mean nothing here change nothing."""
+    handler = _HANDLERS.get(message.event)
+    return handler(state, message, at) if handler else (state, [])
+
+
+def seen(state: State, m: Message, at: datetime, prefix: str = "") -> State:
+    """Notes a channel that an event names, when it is new."""
+    channel = m[prefix + "uniqueid"]
+    if not channel or channel in state.channels:
+        return state
+    noted = Channel(
+        id=channel,
+        name=m[prefix + "channel"],
+        number=known(m[prefix + "calleridnum"]),
+        caller_name=known(m[prefix + "calleridname"]),
+        since=born(channel, at),
+    )
+    return replace(state, channels=put(state.channels, channel, noted))
+
+
+def show(state: State, caller: str) -> Step:
+    """Tells a call when it is not as it was last told."""
+    if caller not in state.calls or caller not in state.channels:
+        return state, []
+    call = call_of(state, caller)
+    if call == state.calls[caller].shown:
+        return state, []
+    return with_call(state, caller, replace(state.calls[caller], shown=call)), [CallChanged(call)]
+
+
+def show_all(state: State) -> Step:
+    """Tells every call that is not as it was last told."""
+    events: list[PbxEvent] = []
+    for caller in list(state.calls):
+        state, more = show(state, caller)
+        events += more
+    return state, events
+
+
+def _probed(state: State, m: Message, _at: datetime) -> Step:
+    """A look at a call that has just begun: its bridge's technology, and where direct media goes, if it does."""
+    caller = m["uniqueid"]
+    tracked = state.calls.get(caller)
+    if tracked is None:
+        return state, []
+    notes: tuple[str, ...] = ()
+    if known(m["direct"]):
+        notes = ("direct-media",)
+    elif m["technology"] == "native_rtp":
+        notes = ("same-codec-without-hook",)
+    return show(with_call(state, caller, replace(tracked, notes=notes)), caller)
+
+
+def _fitness(state: State, m: Message, _at: datetime) -> Step:
+    """Whether our dialplan is on the PBX, looked up again."""
+    return show_all(replace(state, unfit=m["why"]))
+
+
+def inline(state: State, row: Message, at: datetime) -> Step:
+    """Notes a call whose AI is an application on the caller's own channel (a row of Status says which)."""
+    caller, application = row["uniqueid"], row["application"]
+    if caller in state.calls or application not in ("AudioSocket", "AGI", "EAGI", "ExternalIVR", "Jack"):
+        return state, []
+    name = recognised(state.rules, f"{application}/{row['data']}")
+    if name is None and caller not in state.hooks:
+        return state, []
+    state = seen(state, row, at)
+    tracked = Tracked("", name or nameless(state.rules), uuid_in(row["data"]), Topology.INLINE, at)
+    return show(with_call(state, caller, tracked), caller)
+
+
+# ---- channels ----
+
+
+def _newchannel(state: State, m: Message, at: datetime) -> Step:
+    return seen(state, m, at), []
+
+
+def _rename(state: State, m: Message, _at: datetime) -> Step:
+    channel = state.channels.get(m["uniqueid"])
+    if channel is None or not m["newname"]:
+        return state, []
+    state = replace(state, channels=put(state.channels, channel.id, replace(channel, name=m["newname"])))
+    agent = state.agents.get(channel.id)
+    if agent is not None:
+        state = replace(state, agents=put(state.agents, channel.id, replace(agent, channel=m["newname"])))
+        return state, [_present(state, channel.id)]
+    return show(state, channel.id if channel.id in state.calls else state.call_of_ai(channel.id))
+
+
+def _hangup(state: State, m: Message, _at: datetime) -> Step:
+    channel = m["uniqueid"]
+    events: list[PbxEvent] = []
+    if channel in state.agents:
+        state, events = _agent_gone(state, channel, "hangup")
+    if caller := state.call_of_ai(channel):
+        state, more = _ai_gone(state, caller, paired=False)
+        events += more
+    if channel in state.calls:
+        state, more = _call_gone(state, channel, "hangup")
+        events += more
+    state = replace(
+        state,
+        channels=drop(state.channels, channel),
+        ais=drop(state.ais, channel),
+        hooks=drop(state.hooks, channel),
+        marks=state.marks - {channel},
+    )
+    return state, events
+
+
+# ---- dialling and bridges ----
+
+
+def _dial_begin(state: State, m: Message, at: datetime) -> Step:
+    state = seen(seen(state, m, at), m, at, "dest")
+    caller, leg = m["uniqueid"], m["destuniqueid"]
+    if not caller or not leg:  # nobody dials: an Originate, perhaps one of ours
+        return state, []
+    name = recognised(state.rules, m["destchannel"], f"{m['destchannel'].partition('/')[0]}/{m['dialstring']}")
+    hook = state.hooks.get(caller)
+    if name is None and (leg in state.marks or (hook is not None and hook.waits)):
+        name = nameless(state.rules)
+    if name is None:
+        return state, []
+    ref = uuid_in(m["destchannel"]) if m["destchannel"].startswith("AudioSocket/") else ""
+    return replace(state, ais=put(state.ais, leg, AiLeg(name, ref, caller))), []
+
+
+def _dial_end(state: State, m: Message, _at: datetime) -> Step:
+    if m["dialstatus"] == "ANSWER":
+        return state, []
+    return replace(state, ais=drop(state.ais, m["destuniqueid"])), []  # a dial that failed is no AI
+
+
+def _bridge_enter(state: State, m: Message, at: datetime) -> Step:
+    state = seen(state, m, at)
+    channel = m["uniqueid"]
+    if channel not in state.channels:
+        return state, []
+    state = replace(
+        state, channels=put(state.channels, channel, replace(state.channels[channel], bridge=m["bridgeuniqueid"]))
+    )
+    topology = topology_of(m)
+    if topology is Topology.STASIS and channel not in state.ais:  # nobody dials there: the name must do
+        name = recognised(state.rules, m["channel"])
+        if name is not None:
+            state = replace(state, ais=put(state.ais, channel, AiLeg(name, uuid_in(m["channel"]), "")))
+    state, events = pair(state, m["bridgeuniqueid"], topology, at)
+    tracked = state.calls.get(channel)
+    if tracked is not None and tracked.left and not tracked.paired and channel not in state.agents:
+        state, more = _call_gone(state, channel, "transferred")  # it talks to somebody else now
+        events += more
+    return state, events
+
+
+def _bridge_leave(state: State, m: Message, _at: datetime) -> Step:
+    channel = state.channels.get(m["uniqueid"])
+    if channel is None or channel.bridge != m["bridgeuniqueid"]:
+        return state, []
+    return replace(state, channels=put(state.channels, channel.id, replace(channel, bridge=""))), []
+
+
+def topology_of(bridge: Message) -> Topology:
+    """How an AI in this bridge is attached."""
+    if bridge["bridgetype"] == "stasis":
+        return Topology.STASIS
+    return Topology.CONFERENCE if bridge["bridgecreator"] == "ConfBridge" else Topology.DIALLED
+
+
+def pair(state: State, bridge: str, topology: Topology, at: datetime) -> Step:
+    """Joins each AI in a bridge with the caller it is there with. After a merge or a transfer that is another one."""
+    events: list[PbxEvent] = []
+    members = state.members(bridge)
+    for ai in [member for member in members if member in state.ais]:
+        leg, before = state.ais[ai], state.call_of_ai(ai)
+        others = [member for member in members if member not in state.ais and member not in state.agents]
+        if before in others or not others:
+            continue
+        if leg.dialled_by in others:
+            caller = leg.dialled_by
+        elif len(others) == 1:
+            caller = others[0]
+        else:
+            continue
+        if before:
+            state, more = _call_gone(state, before, "transferred")
+            events += more
+        tracked = state.calls.get(caller)
+        fresh = Tracked(ai, leg.name, leg.ref, topology, tracked.answered_at if tracked else at)
+        state = with_call(state, caller, replace(fresh, shown=tracked.shown if tracked else None))
+        if (hook := state.hooks.get(caller)) is not None:
+            state = replace(state, hooks=put(state.hooks, caller, replace(hook, waits=False)))
+        state, more = show(state, caller)
+        events += more
+    return state, events
+
+
+def _transfer(state: State, m: Message, _at: datetime) -> Step:
+    """A blind transfer: whoever of the two asked for it, the caller and this AI part."""
+    if m["result"] != "Success":
+        return state, []
+    for channel in (m["transfereruniqueid"], m["transfereeuniqueid"]):
+        caller = channel if channel in state.calls else state.call_of_ai(channel)
+        if caller and not state.calls[caller].left:
+            return _call_gone(state, caller, "transferred")
+    return state, []
+
+
+def _ai_gone(state: State, caller: str, paired: bool) -> Step:
+    tracked = replace(state.calls[caller], ai="", left=True, paired=paired)
+    state = replace(with_call(state, caller, tracked), ais=drop(state.ais, state.calls[caller].ai))
+    state, events = show(state, caller)
+    return state, [AiGone(state.id(caller), paired), *events]
+
+
+def _call_gone(state: State, caller: str, why: str) -> Step:
+    return replace(state, calls=drop(state.calls, caller)), [CallGone(state.id(caller), why)]
+
+
+# ---- what our dialplan says ----
+
+
+def _user_event(state: State, m: Message, at: datetime) -> Step:
+    handler = _USER_EVENTS.get(m["userevent"])
+    return handler(state, m, at) if handler and m["uniqueid"] else (state, [])
+
+
+def _registered(state: State, m: Message, at: datetime) -> Step:
+    caller = m["uniqueid"]
+    if m["id"] != caller:
+        return state, []
+    state = seen(state, m, at)
+    waits = caller not in state.calls
+    hook = Hook(m["tenant"], m["queue"], m["airef"], m["recording"], waits)
+    return show(replace(state, hooks=put(state.hooks, caller, hook)), caller)
+
+
+def _marked(state: State, m: Message, at: datetime) -> Step:
+    return replace(seen(state, m, at), marks=state.marks | {m["uniqueid"]}), []
+
+
+def _present(state: State, channel: str) -> AgentPresent:
+    agent = state.agents[channel]
+    return AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode)
+
+
+def mode_of(text: str) -> Mode | None:
+    return next((mode for mode in Mode if mode == text), None)
+
+
+def _mode(state: State, m: Message, at: datetime) -> Step:
+    channel, patch, mode = m["uniqueid"], uuid_in(m["agent"]), mode_of(m["mode"])
+    if m["agent"] != m["channel"] or not patch or mode is None or m["uid"] not in state.calls:
+        return state, []
+    state = seen(state, m, at)
+    agent = Agent(m["uid"], PatchId(patch), m["agent"], m["instance"], mode)
+    state = replace(state, agents=put(state.agents, channel, agent))
+    return state, [_present(state, channel)]
+
+
+def _refused(state: State, m: Message, _at: datetime) -> Step:
+    patch, mode = uuid_in(m["agent"]), mode_of(m["mode"])
+    if m["agent"] != m["channel"] or not patch or mode is None:
+        return state, []
+    return state, [AgentRefused(state.id(m["uid"]), PatchId(patch), mode, m["reason"], m["by"], mode_of(m["was"]))]
+
+
+def _ended(state: State, m: Message, _at: datetime) -> Step:
+    return _agent_gone(state, m["uniqueid"], m["why"] or "hangup") if m["uniqueid"] in state.agents else (state, [])
+
+
+def _agent_gone(state: State, channel: str, why: str) -> Step:
+    agent = state.agents[channel]
+    return replace(state, agents=drop(state.agents, channel)), [AgentGone(state.id(agent.call), agent.patch, why)]
+
+
+def _paired(state: State, m: Message, _at: datetime) -> Step:
+    caller = state.call_of_ai(m["uniqueid"])
+    return _ai_gone(state, caller, paired=True) if caller and caller == m["uid"] else (state, [])
+
+
+def _fallback(state: State, m: Message, _at: datetime) -> Step:
+    caller = m["uniqueid"]
+    tracked = state.calls.get(caller)
+    if tracked is None:
+        return state, []
+    state, events = show(with_call(state, caller, replace(tracked, left=True, paired=False)), caller)
+    return state, [FellBack(state.id(caller)), *events]
+
+
+def _human(state: State, m: Message, _at: datetime) -> Step:
+    """Urgency cannot be forged: the dialplan may ask for any priority, but only for the caller that runs in it."""
+    if (caller := m["uniqueid"]) not in state.calls:
+        return state, []
+    priorities: tuple[Literal["urgent", "emergency"], ...] = ("urgent", "emergency")
+    asked = next((priority for priority in priorities if priority == m["urgency"]), None)
+    return state, [HumanAsked(state.id(caller), m["reason"], asked or "normal")]
+
+
+# ---- what the parties do ----
+
+
+def _party(state: State, channel: str) -> tuple[str, Literal["caller", "ai", "agent"]] | None:
+    if channel in state.calls:
+        return channel, "caller"
+    if caller := state.call_of_ai(channel):
+        return caller, "ai"
+    if channel in state.agents:
+        return state.agents[channel].call, "agent"
+    return None
+
+
+def _dtmf(state: State, m: Message, _at: datetime) -> Step:
+    """A digit counts on the caller's own channel only; the PBX repeats it on every other leg."""
+    if m["direction"] != "Received" or m["uniqueid"] not in state.calls:
+        return state, []
+    return state, [Dtmf(state.id(m["uniqueid"]), "caller", m["digit"])]
+
+
+def _talking(state: State, m: Message, _at: datetime) -> Step:
+    party = _party(state, m["uniqueid"])
+    return (state, [Talking(state.id(party[0]), party[1], m.event == "ChannelTalkingStart")]) if party else (state, [])
+
+
+_HANDLERS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
+    "Newchannel": _newchannel,
+    "Rename": _rename,
+    "Hangup": _hangup,
+    "DialBegin": _dial_begin,
+    "DialEnd": _dial_end,
+    "BridgeEnter": _bridge_enter,
+    "BridgeLeave": _bridge_leave,
+    "BlindTransfer": _transfer,
+    "UserEvent": _user_event,
+    "DTMFEnd": _dtmf,
+    "ChannelTalkingStart": _talking,
+    "ChannelTalkingStop": _talking,
+    # Not from AMI: what the adapter looked up, put in the same queue so that there is one order of things.
+    PROBED: _probed,
+    FITNESS: _fitness,
+    INLINE: inline,
+}
+_USER_EVENTS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
+    "TakeoverCall": _registered,
+    "TakeoverAi": _marked,
+    "TakeoverMode": _mode,
+    "TakeoverRefused": _refused,
+    "TakeoverEnded": _ended,
+    "TakeoverPaired": _paired,
+    "TakeoverFallback": _fallback,
+    "TakeoverHuman": _human,
+}
