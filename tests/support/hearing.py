@@ -1,0 +1,88 @@
+"""What the caller hears at a switch and at a fault, as figures.
+
+All from the windows of 10 ms that arrived at the caller's phone (the kernel's time stamps), against a moment on the
+same clock: that in which the client sent its request, or that of the fault. A moment is that of a window's arrival.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from web.demo.rtp import Packet
+from web.demo.tones import AGENT_HZ, AI_HZ, either
+from web.demo.voice import Recording
+
+BEFORE_S = 0.1
+SETTLED = 3  # windows in a row: one alone could be the edge of something that is dying
+STALL_MS = 90.0  # packets come every 20 ms; a busy machine delays one by 60 at most, a stalled leg by 140 at least
+
+
+class Unheard(Exception):
+    """A tone that had to come did not come in time."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A takeover, in ms: the agent's first tone, the AI's last, the longest time without either."""
+
+    agent_heard: float
+    ai_last_heard: float
+    hole: float
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A giving back, in ms: the AI's first tone, and the longest time without either tone."""
+
+    ai_heard: float
+    hole: float
+
+
+def first_heard(recording: Recording, hertz: float, since: float, until: float) -> float | None:
+    """When a tone is there to stay: the first of `SETTLED` windows in a row with it, at or after `since`."""
+    trace = recording.trace(hertz, since, until)
+    run = 0
+    for at, heard in zip(trace.times, trace.heard, strict=True):
+        run = run + 1 if heard else 0
+        if run == 1:
+            begun = float(at)
+        if run == SETTLED:
+            return begun
+    return None
+
+
+def joined(recording: Recording, sent: float, until: float) -> Joined:
+    """From the request for a takeover. Raises Unheard, also when the AI is still heard at the end."""
+    came = first_heard(recording, AGENT_HZ, sent, until)
+    if came is None:
+        raise Unheard(f"the caller did not hear the agent within {until - sent:.2f} s of the request")
+    last = recording.trace(AI_HZ, sent, until).last()
+    if last is not None and last > until - 0.2:
+        raise Unheard("the caller still hears the AI: it was not muted")
+    return Joined(
+        agent_heard=(came - sent) * 1000,
+        ai_last_heard=0.0 if last is None else (last - sent) * 1000,
+        hole=_hole(recording, sent, until),
+    )
+
+
+def returned(recording: Recording, sent: float, until: float) -> Returned:
+    """From the request to give back. Raises Unheard."""
+    came = first_heard(recording, AI_HZ, sent, until)
+    if came is None:
+        raise Unheard(f"the caller did not hear the AI within {until - sent:.2f} s of the giving back")
+    return Returned(ai_heard=(came - sent) * 1000, hole=_hole(recording, sent, until))
+
+
+def _hole(recording: Recording, sent: float, until: float) -> float:
+    since = sent - BEFORE_S
+    any_voice = either(*(recording.trace(hertz, since, until) for hertz in (AGENT_HZ, AI_HZ)))
+    return any_voice.hole_ms(since, until)
+
+
+def longest_gap(packets: Sequence[Packet], since: float, until: float) -> tuple[float, bool]:
+    """Longest time without a packet that begins in [since, until), in ms, and whether packets came again after it."""
+    edges = [since, *(packet.at for packet in packets if since <= packet.at < until), until]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(edges)]
+    longest = max(range(len(gaps)), key=gaps.__getitem__)
+    return gaps[longest] * 1000, longest < len(gaps) - 1

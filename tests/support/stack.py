@@ -1,0 +1,202 @@
+"""The whole real path: agents -> HTTP and WebRTC -> service -> AMI -> Asterisk <- AudioSocket <- worker; callers, AIs.
+
+Between the service and AMI lies a forwarder, so that the connection can be cut. The agents have processes of their own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from web.demo.asterisk import Installation
+from web.demo.tones import AGENT_HZ, AI_HZ
+
+from .agent import Json, Unexpected
+from .fleet import Fleet, RemoteAgent, fleet
+from .hearing import first_heard
+from .lab import TOPOLOGIES, Lab, LabCall, Topology
+from .network import TcpForwarder
+from .processes import children
+from .server import Server
+
+PBX = "lab"
+FALLBACK_HZ = 700
+GLOBALS = {"TK_FALLBACK": "lab-fallback,s,1"}
+DIALPLAN = f"""
+[lab-fallback]
+exten => s,1,Answer()
+ same => n,Playtones({FALLBACK_HZ})
+ same => n,Wait(600)
+"""
+_AGENTS = "takeover-agent"  # the context that every agent's channel is in
+
+
+@dataclass(eq=False)
+class Taken:
+    """A call in takeover."""
+
+    call: LabCall
+    agent: RemoteAgent
+    id: str  # of the call, in the API
+    engagement: str
+    since: float  # when it was asked for
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a service shows against what the PBX says."""
+
+    missing: frozenset[str]  # calls that only the PBX has
+    surplus: frozenset[str]  # calls that only the service has
+    engagements: int
+    agent_channels: int
+
+    @property
+    def equal(self) -> bool:
+        return not self.missing and not self.surplus and self.engagements == self.agent_channels
+
+
+@dataclass
+class Stack:
+    """An async context manager; inside, everything is up and `staff` agents are on duty."""
+
+    installation: Installation
+    staff: int = 1
+    cuttable: bool = False  # the agents' network
+    agents: list[RemoteAgent] = field(default_factory=list, init=False)
+
+    async def __aenter__(self) -> Self:
+        self._parts = AsyncExitStack()
+        self._other: tuple[Server, list[RemoteAgent]] | None = None
+        try:
+            self.lab = await self._parts.enter_async_context(Lab(self.installation, globals=GLOBALS, dialplan=DIALPLAN))
+            ami = self.lab.pbx.ami
+            self.ami = await self._parts.enter_async_context(TcpForwarder((ami.host, ami.port)))
+            self.server = await self._service("first")
+            await self.hire()
+        except BaseException:
+            await self._parts.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._parts.aclose()
+
+    # ---- services and agents ----
+
+    async def _service(self, instance: str) -> Server:
+        """A service of its own (store, workers, port) on the one PBX; returns when it is ready."""
+        ami = self.lab.pbx.ami
+        server = Server(
+            instance=instance,
+            pbx={PBX: {"host": "127.0.0.1", "port": self.ami.port, "username": ami.user, "secret": ami.secret}},
+        )
+        return await self._parts.enter_async_context(server)
+
+    async def hire(self) -> None:
+        """A fresh process of agents, all on duty."""
+        self.fleet, self.agents = await self._crew(self.server, self.staff)
+
+    async def second(self) -> tuple[Server, list[RemoteAgent]]:
+        """Another service on the same PBX, with agents of its own; the same one each time."""
+        if self._other is None:
+            server = await self._service("second")
+            self._other = server, (await self._crew(server, self.staff))[1]
+        return self._other
+
+    async def _crew(self, server: Server, count: int) -> tuple[Fleet, list[RemoteAgent]]:
+        crew = await self._parts.enter_async_context(fleet())
+        names = [await server.add_user(f"agent-{number}") for number in range(count)]
+        joining = (crew.join(server.url, name, server.password, cuttable=self.cuttable) for name in names)
+        return crew, list(await asyncio.gather(*joining))
+
+    async def back_on_duty(self) -> None:
+        """New legs and events for all agents, once the service takes them."""
+        await self.server.ready()
+        await asyncio.gather(*(agent.on_duty() for agent in self.agents))
+
+    def workers(self) -> list[int]:
+        """Process ids of the media workers."""
+        return children(self.server.pid)
+
+    # ---- calls ----
+
+    async def take(
+        self,
+        count: int,
+        topologies: Sequence[Topology] = TOPOLOGIES,
+        options: Callable[[int], Mapping[str, Any]] = lambda _number: {},
+    ) -> list[Taken]:
+        """So many calls at once, each in takeover by an agent of its own; the topologies take turns.
+
+        `options` are those of `Lab.call`. Returns when every caller hears its agent and not the AI.
+        """
+        calls = await asyncio.gather(
+            *(self.lab.call(topologies[number % len(topologies)], **options(number)) for number in range(count))
+        )
+        taken = list(
+            await asyncio.gather(
+                *(self.engage(call, agent) for call, agent in zip(calls, self.agents[:count], strict=True))
+            )
+        )
+        await asyncio.sleep(0.5)
+        now = time.monotonic()
+        for one in taken:
+            recording = one.call.caller.recording
+            if first_heard(recording, AGENT_HZ, one.since, now) is None:
+                raise Unexpected(f"{one.call.topology}: the caller does not hear the agent")
+            if recording.trace(AI_HZ, now - 0.2, now).heard.any():
+                raise Unexpected(f"{one.call.topology}: the caller still hears the AI")
+        return taken
+
+    async def engage(self, call: LabCall, agent: RemoteAgent) -> Taken:
+        """One takeover, by the API. Raises Unexpected if it is refused."""
+        identity = f"{PBX}~{call.uniqueid}"
+        await agent.seen(identity)
+        reply = await agent.engage(identity)
+        return Taken(call, agent, identity, str(reply.expect(201)["id"]), reply.sent)
+
+    # ---- truth ----
+
+    async def agent_channels(self) -> list[str]:
+        """Names of the agents' channels that the PBX has."""
+        return [name for name, context in await self._channels() if context == _AGENTS]
+
+    async def compare(self, server: Server) -> Comparison:
+        """What `server` shows against the PBX's own list of channels."""
+        rows = await self.lab.pbx.command("core show channels concise")
+        names = {row.split("!")[0]: row.split("!")[-1] for row in rows if "!" in row}
+        calls: Json = (await server.get("calls")).expect(200)
+        shown = {str(call["id"]) for call in calls["calls"]}
+        there = {f"{PBX}~{uniqueid}" for name, uniqueid in names.items() if name.startswith("PJSIP/caller-")}
+        return Comparison(
+            missing=frozenset(there - shown),
+            surplus=frozenset(shown - there),
+            engagements=sum(len(call["engagements"]) for call in calls["calls"]),
+            agent_channels=len(await self.agent_channels()),
+        )
+
+    async def equal(self, server: Server, within: float = 5) -> bool:
+        """Whether the service shows exactly what the PBX has, at the latest after `within` seconds."""
+        deadline = time.monotonic() + within
+        while not (found := await self.compare(server)).equal:
+            if time.monotonic() > deadline:
+                print(f"registry differs: {found}", flush=True)
+                return False
+            await asyncio.sleep(0.1)
+        return True
+
+    async def _channels(self) -> list[tuple[str, str]]:
+        rows = await self.lab.pbx.command("core show channels concise")
+        return [(row.split("!")[0], row.split("!")[1]) for row in rows if "!" in row]
+
+
+async def heard(call: LabCall, hertz: float, since: float, within: float) -> float | None:
+    """When the caller hears this tone after `since`, waiting for it; None if not within so many seconds."""
+    while True:
+        at = first_heard(call.caller.recording, hertz, since, since + within)
+        if at is not None or time.monotonic() > since + within + 0.1:
+            return at
+        await asyncio.sleep(0.05)
