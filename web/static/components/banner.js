@@ -1,0 +1,90 @@
+// @ts-check
+// What I am to the caller now, in words and colour. It never changes its height, so nothing moves when it matters.
+
+import * as actions from "../actions.js";
+import { duration, everySecond, since } from "../clock.js";
+import { banner, mine, name, resumed } from "../derive.js";
+import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
+import { t } from "../messages.js";
+import { store } from "../store.js";
+
+/** @import {State} from "../types.js" */
+
+const ICONS = {
+  idle: "headset",
+  listen: "ear",
+  whisper: "messages-square",
+  barge: "mic",
+  live: "mic",
+  switching: "loader-circle",
+  resuming: "bot",
+  offline: "wifi-off",
+};
+
+class Banner extends Part {
+  constructor() {
+    super();
+    this.image = icon("headset");
+    this.headline = h("strong");
+    this.detail = h("span");
+    this.timer = h("span", { class: "timer figures" });
+    this.shownCall = h("button", { type: "button", class: "on-colour", on: { click: () => actions.select(mine(store.state)?.call ?? null) } }, t("banner.show-call"));
+    // Only the words are announced; the timer beside them would speak every second.
+    this.words = h("div", { class: "words", role: "status", "aria-live": "assertive", "aria-atomic": "true" }, this.headline, this.detail);
+    this.frame = h("section", { "data-testid": "banner", "aria-label": t("banner.label") }, h("span", { class: "badge" }, this.image), this.words, this.shownCall, this.timer);
+    this.content = [this.frame];
+    everySecond(() => this.tick(store.state));
+  }
+
+  /** @param {State} state */
+  update(state) {
+    const which = banner(state);
+    const one = mine(state);
+    const frame = this.frame;
+    attribute(frame, "data-state", which);
+    const speaking = which === "live" || which === "barge" || which === "whisper";
+    attribute(frame, "data-hold", speaking && one?.hold ? "true" : null);
+    attribute(frame, "data-muted", speaking && state.line.muted && !one?.hold ? "true" : null);
+    setIcon(this.image, speaking && (state.line.muted || one?.hold) ? (one?.hold ? "pause" : "mic-off") : ICONS[which]);
+    const [headline, detail] = this.text(state);
+    say(this.headline, headline);
+    say(this.detail, detail);
+    show(this.shownCall, one !== null && one.call !== state.selected);
+    this.tick(state);
+  }
+
+  /** @param {State} state @returns {[string, string]} */
+  text(state) {
+    const which = banner(state);
+    const one = mine(state);
+    const call = one ? state.calls.get(one.call) : undefined;
+    const facts = {
+      caller: clean(call ? name(call) : state.after?.caller),
+      ai: clean(call?.ai.name ?? state.after?.ai),
+      n: state.calls.size,
+      mode: state.pending?.mode ? t(`mode.${state.pending.mode}`) : "",
+    };
+    if (which === "offline") return [t("banner.offline"), one && one.mode !== "monitor" ? t("banner.offline.live", facts) : t("banner.offline.sub")];
+    if (one?.hold && (which === "live" || which === "barge")) return [t("banner.hold"), t("banner.hold.sub", facts)];
+    if (state.line.muted && (which === "live" || which === "barge" || which === "whisper")) return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
+    if (which === "switching") {
+      if (state.pending?.kind === "duty") return [t("banner.opening"), t("banner.opening.sub")];
+      if (state.pending?.kind === "release") return [t("banner.leaving"), t("banner.leaving.sub", facts)];
+      return [t("banner.switching", facts), t("banner.switching.sub", facts)];
+    }
+    if (which === "resuming") return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
+    if (which !== "idle") return [t(`banner.${which}`), t(`banner.${which}.sub`, facts)];
+    const on = state.line.state === "up";
+    return [t(on ? "banner.on-duty" : "banner.off-duty"), `${t("banner.calls", facts)} ${t(on ? "banner.on-duty.sub" : "banner.off-duty.sub")}`];
+  }
+
+  /** @param {State} state */
+  tick(state) {
+    const one = mine(state);
+    const timed = one && one.phase === "active" && banner(state) !== "offline";
+    say(this.timer, timed ? duration(since(one.since)) : "");
+    attribute(this.timer, "aria-label", timed ? t("banner.timer") : null);
+  }
+}
+
+customElements.define("tk-banner", Banner);

@@ -1,0 +1,102 @@
+// @ts-check
+// The call: who, how long, what was said, and what I can do.
+
+import * as actions from "../actions.js";
+import { duration, everySecond, since } from "../clock.js";
+import { name, selectedCall } from "../derive.js";
+import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
+import { has, t } from "../messages.js";
+import { store } from "../store.js";
+import "./dock.js";
+import "./transcript.js";
+
+/** @import {State, Call as LiveCall} from "../types.js" */
+
+class Call extends Part {
+  constructor() {
+    super();
+    this.heading = h("h2", { tabindex: "-1" });
+    this.number = h("span", { class: "number figures" });
+    this.facts = h("ul", { class: "facts" });
+    this.timer = h("span", { class: "timer figures" });
+    this.ended = h("p", { class: "ended", role: "status" });
+    this.notes = h("ul", { class: "notes" });
+    this.body = h(
+      "section",
+      { class: "call", "aria-label": t("call.label") },
+      h(
+        "header",
+        {},
+        h("button", { type: "button", class: "quiet back", "aria-label": t("call.back"), on: { click: () => actions.select(null) } }, icon("chevron-left")),
+        h("div", { class: "who" }, h("div", { class: "name" }, this.heading, this.number), this.facts),
+        this.timer,
+      ),
+      this.notes,
+      this.ended,
+      document.createElement("tk-transcript"),
+      document.createElement("tk-dock"),
+    );
+    this.empty = h(
+      "section",
+      { class: "nothing" },
+      icon("headset"),
+      h("h2", {}, t("nothing.title")),
+      h("p", {}, t("nothing.text")),
+      h("p", { class: "hint" }, icon("headphones"), t("nothing.headset")),
+    );
+    this.content = [this.body, this.empty];
+    everySecond(() => this.tick());
+  }
+
+  /** @param {State} state */
+  update(state) {
+    const call = selectedCall(state);
+    show(this.body, call !== null);
+    show(this.empty, call === null);
+    if (!call) return;
+    const title = clean(name(call)) || t("caller.unknown");
+    say(this.heading, title);
+    const number = clean(call.caller.number);
+    say(this.number, number === title ? "" : number);
+    keyed(
+      this.facts,
+      facts(call),
+      (fact) => fact.key,
+      (fact) => h("li", { "data-fact": fact.key }, icon(fact.icon), h("span", { class: "unseen" }, `${t(`fact.${fact.key}`)} `), h("span", { class: "value" })),
+      (row, fact) => {
+        say(/** @type {Element} */ (row.querySelector(".value")), fact.value);
+        attribute(row, "title", t(`fact.${fact.key}`));
+      },
+    );
+    const over = state.calls.has(call.id) ? null : state.gone;
+    const words = over ? t(has(`gone.${over.why}`) ? `gone.${over.why}` : "gone.other") : "";
+    say(this.ended, words);
+    show(this.ended, over !== null);
+    attribute(this.body, "data-over", over ? "true" : null);
+    keyed(
+      this.notes,
+      (call.notes ?? []).filter((note) => has(`note.${note}`)),
+      (note) => note,
+      (note) => h("li", {}, icon("info"), t(`note.${note}`)),
+      () => {},
+    );
+    this.tick();
+  }
+
+  tick() {
+    const call = selectedCall(store.state);
+    if (call && store.state.calls.has(call.id)) say(this.timer, duration(since(call.answered_at ?? call.started_at)));
+  }
+}
+
+/** @param {LiveCall} call */
+function facts(call) {
+  return [
+    { key: "ai", icon: "bot", value: clean(call.ai.name) },
+    { key: "queue", icon: "inbox", value: clean(call.queue) },
+    { key: "pbx", icon: "server", value: clean(call.pbx) },
+    { key: "listeners", icon: "users", value: call.engagements.filter((one) => one.phase !== "ended").map((one) => `${clean(one.agent_name)} ${t(`situation.${one.mode}`)}`).join(", ") },
+  ].filter((fact) => fact.value);
+}
+
+customElements.define("tk-call", Call);

@@ -1,0 +1,108 @@
+// @ts-check
+// Questions that must be answered: end the call, take it from a colleague; and the sheet of keys.
+
+import * as actions from "../actions.js";
+import { name } from "../derive.js";
+import { clean, h, icon, Part } from "../dom.js";
+import { enable, enabled, SHORTCUTS } from "../keys.js";
+import { t } from "../messages.js";
+import { store } from "../store.js";
+
+/** @import {State, Dialog, Mode} from "../types.js" */
+
+class Dialogs extends Part {
+  /** @type {Dialog|null} */
+  shown = null;
+
+  constructor() {
+    super();
+    this.dialog = h("dialog", { "aria-labelledby": "dialog-title", on: { close: () => store.dispatch({ type: "dialog", dialog: null }) } });
+    this.content = [this.dialog];
+  }
+
+  /** @param {State} state */
+  update(state) {
+    const dialog = this.dialog;
+    const asked = state.dialog;
+    if (asked && "call" in asked && !state.calls.has(asked.call)) {
+      dialog.close();
+      return;
+    }
+    if (asked === this.shown) return;
+    this.shown = asked;
+    if (!asked) return dialog.close();
+    dialog.replaceChildren(...this.body(asked, state));
+    if (!dialog.open) dialog.showModal();
+  }
+
+  /** @param {Dialog} asked @param {State} state @returns {Node[]} */
+  body(asked, state) {
+    if (asked.kind === "shortcuts") return this.sheet();
+    if (asked.kind === "move-line")
+      return this.question("headset", t("move.title"), t("move.text"), [
+        button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
+        button(t("move.confirm"), "move-confirm", () => this.close(actions.moveLine), { class: "primary" }),
+      ]);
+    const call = state.calls.get(asked.call);
+    const caller = clean(call ? name(call) : "") || t("caller.unknown");
+    if (asked.kind === "end-call")
+      return this.question("phone-off", t("end.title", { caller }), t("end.text", { caller, ai: clean(call?.ai.name) }), [
+        button(t("end.cancel"), "end-call-cancel", () => this.close(), { autofocus: true }),
+        button(t("end.confirm"), "end-call-confirm", () => this.close(() => actions.endCall(asked.call)), { class: "danger" }),
+      ]);
+    return this.override(asked, clean(asked.speaker));
+  }
+
+  /** @param {Extract<Dialog, {kind: "override"}>} asked @param {string} speaker */
+  override(asked, speaker) {
+    const reason = h("input", { type: "text", id: "reason", "data-testid": "override-reason", maxlength: "200", required: true, autocomplete: "off", autofocus: true });
+    const confirm = h("button", { type: "submit", class: "primary", "data-testid": "override-confirm" }, t("override.confirm"));
+    const form = h(
+      "form",
+      {
+        on: {
+          submit: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            this.close(() => actions.press(/** @type {Mode} */ (asked.mode), reason.value.trim()));
+          },
+        },
+      },
+      h("h2", { id: "dialog-title" }, t("override.title", { speaker })),
+      h("p", {}, t("override.text", { speaker })),
+      h("label", { for: "reason" }, t("override.reason")),
+      reason,
+      h("div", { class: "buttons" }, button(t("cancel"), "override-cancel", () => this.close()), confirm),
+    );
+    return [form];
+  }
+
+  /** @param {string} image @param {string} title @param {string} text @param {Node[]} buttons @returns {Node[]} */
+  question(image, title, text, buttons) {
+    return [h("h2", { id: "dialog-title" }, icon(image), title), h("p", {}, text), h("div", { class: "buttons" }, ...buttons)];
+  }
+
+  /** @returns {Node[]} */
+  sheet() {
+    const on = h("input", { type: "checkbox", on: { change: (/** @type {Event} */ event) => enable(/** @type {HTMLInputElement} */ (event.target).checked) } });
+    on.checked = enabled();
+    const rows = SHORTCUTS.map((one) => h("div", {}, h("dt", {}, ...one.shown.map((key) => h("kbd", {}, key))), h("dd", {}, t(`keys.${one.name}`))));
+    return [
+      h("h2", { id: "dialog-title", "data-testid": "shortcuts" }, icon("keyboard"), t("keys.title")),
+      h("dl", { class: "keys" }, ...rows),
+      h("label", { class: "check" }, on, t("keys.enabled")),
+      h("div", { class: "buttons" }, button(t("close"), "shortcuts-close", () => this.close(), { autofocus: true, class: "primary" })),
+    ];
+  }
+
+  /** @param {() => unknown} [then] */
+  close(then) {
+    this.dialog?.close();
+    store.dispatch({ type: "dialog", dialog: null });
+    void then?.();
+  }
+}
+
+/** @param {string} text @param {string} hook @param {() => void} run @param {Record<string, string|boolean>} [attributes] */
+const button = (text, hook, run, attributes = {}) => h("button", { type: "button", "data-testid": hook, ...attributes, on: { click: run } }, text);
+
+customElements.define("tk-dialogs", Dialogs);

@@ -1,0 +1,59 @@
+// @ts-check
+// What is broken now, what it means for the caller, and what to do.
+
+import * as actions from "../actions.js";
+import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
+import { t } from "../messages.js";
+
+/** @import {State} from "../types.js" */
+/** @typedef {{id: string, kind: string, text: string, act?: {label: string, run: () => unknown}}} Fault */
+
+/** @param {State} state @returns {Fault[]} */
+function faults(state) {
+  /** @type {Fault[]} */
+  const found = [];
+  const { line, link } = state;
+  if (!link.up && link.ever) found.push({ id: "server", kind: "server", text: t("fault.server") });
+  for (const pbx of state.pbxs)
+    if (!pbx.up) found.push({ id: `pbx ${pbx.name}`, kind: "pbx", text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }) });
+  const again = { label: t("fault.retry"), run: actions.goOnDuty };
+  if (line.fault === "udp") found.push({ id: "udp", kind: "udp", text: t("fault.udp"), act: again });
+  else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
+  if (line.mic === "denied") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-denied"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
+  if (line.mic === "missing") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-missing"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
+  if (line.mic === "gone") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-gone"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
+  return found;
+}
+
+class Faults extends Part {
+  constructor() {
+    super();
+    this.list = h("ul", { role: "alert" });
+    this.content = [this.list];
+  }
+
+  /** @param {State} state */
+  update(state) {
+    keyed(
+      this.list,
+      faults(state),
+      (fault) => fault.id,
+      (fault) =>
+        h(
+          "li",
+          { "data-testid": "fault", "data-fault": fault.kind },
+          icon("unplug"),
+          h("span"),
+          fault.act ? h("button", { type: "button", class: "on-colour", on: { click: fault.act.run } }, fault.act.label) : null,
+        ),
+      (row, fault) => {
+        say(/** @type {Element} */ (row.querySelector("span")), fault.text);
+        attribute(row, "data-fault", fault.kind);
+        const button = row.querySelector("button");
+        if (button) show(button, state.line.state !== "opening");
+      },
+    );
+  }
+}
+
+customElements.define("tk-faults", Faults);

@@ -1,0 +1,169 @@
+// @ts-check
+// The own line: microphone check before duty, level, voice cleaning and quality on duty.
+
+import * as actions from "../actions.js";
+import { verdict } from "../analysis.js";
+import { mine, micOpen } from "../derive.js";
+import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
+import { t } from "../messages.js";
+import { meters } from "../meter.js";
+import { store } from "../store.js";
+import "./hearing.js";
+import "./wave.js";
+
+/** @import {State} from "../types.js" */
+/** @import {Reading} from "../analysis.js" */
+
+const LEAST_DB = -60;
+
+class OwnLine extends Part {
+  /** When the current check began, ms. */
+  began = 0;
+
+  constructor() {
+    super();
+    this.state = h("span", { class: "chip", "data-testid": "duty-state" });
+    this.device = h("select", { id: "device", "data-testid": "device", on: { change: (/** @type {Event} */ event) => actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value) } });
+    this.bar = h("span", { class: "bar" });
+    this.floor = h("span", { class: "floor" });
+    this.level = h(
+      "div",
+      { class: "meter", role: "meter", "data-testid": "mic-level", "aria-label": t("mic.level"), "aria-valuemin": LEAST_DB, "aria-valuemax": 0, "aria-valuenow": LEAST_DB },
+      this.bar,
+      this.floor,
+    );
+    this.micIcon = icon("mic-off");
+    this.verdict = h("p", { class: "verdict", role: "status" });
+    this.test = h("button", { type: "button", "data-testid": "mic-test", on: { click: actions.testMicrophone } }, icon("mic"), t("mic.test"));
+    this.on_ = h("button", { type: "button", class: "primary", "data-testid": "duty-on", on: { click: actions.goOnDuty } }, icon("headset"), h("span", {}, t("duty.on")), h("kbd", { "aria-hidden": "true" }, "D"));
+    this.off = h("button", { type: "button", "data-testid": "duty-off", on: { click: actions.goOffDuty } }, h("span", {}, t("duty.off")), h("kbd", { "aria-hidden": "true" }, "D"));
+    this.suppression = h(
+      "button",
+      { type: "button", class: "switch", role: "switch", "data-testid": "suppression", on: { click: () => actions.setSuppression(!store.state.line.suppression) } },
+      h("span", { class: "knob" }),
+      h("span", {}, t("suppression")),
+    );
+    this.quality = h("dl", { class: "quality figures", "data-testid": "quality" });
+    this.headset = h("p", { class: "hint" }, icon("headphones"), t("headset.hint"));
+    this.rest = h(
+      "div",
+      { class: "rest", id: "line-rest" },
+      this.verdict,
+      h("label", { for: "device" }, t("mic.device")),
+      this.device,
+      h("div", { class: "heard" }, h("span", {}, icon("volume-2"), t("sound.call")), wave("call")),
+      this.suppression,
+      this.quality,
+      this.headset,
+      h("div", { class: "buttons" }, this.test, this.off),
+    );
+    this.more = h("button", { type: "button", class: "quiet more", "aria-expanded": "false", "aria-controls": "line-rest", "aria-label": t("line.more"), on: { click: () => this.expand() } }, icon("chevron-up"));
+    this.content = [
+      document.createElement("tk-hearing"),
+      h(
+        "section",
+        { class: "card own", "aria-labelledby": "line-title" },
+        h("header", {}, h("h3", { id: "line-title" }, t("line.title")), this.state),
+        h("div", { class: "mic" }, this.micIcon, h("div", { class: "levels" }, wave("mic"), this.level), this.on_, this.more),
+        this.rest,
+      ),
+    ];
+    meters.addEventListener("mic", (event) => this.reading(/** @type {CustomEvent<Reading|null>} */ (event).detail));
+  }
+
+  expand() {
+    const open = this.toggleAttribute("data-open");
+    attribute(this.more, "aria-expanded", String(open));
+  }
+
+  /** @param {State} state */
+  update(state) {
+    const { line } = state;
+    const up = line.state === "up";
+    const off = line.state === "off" || line.state === "testing";
+    this.dataset.line = line.state;
+    say(this.state, t(`line.${line.state}`));
+    attribute(this.state, "data-on", String(up));
+    const button = this.on_;
+    show(button, !up);
+    button.disabled = line.state === "opening";
+    say(/** @type {Element} */ (button.querySelector("span")), t(line.state === "opening" ? "duty.opening" : "duty.on"));
+    show(this.off, up);
+    this.off.disabled = mine(state) !== null;
+    show(this.test, off && line.mic !== "ok");
+    show(this.headset, off);
+    show(this.suppression, up);
+    show(/** @type {HTMLElement} */ (this.rest?.querySelector(".heard")), up);
+    attribute(this.suppression, "aria-checked", String(line.suppression));
+    const open = micOpen(state);
+    setIcon(this.micIcon, open ? "mic" : "mic-off");
+    attribute(this.micIcon, "data-open", String(open));
+    keyed(
+      this.device,
+      [{ id: "", label: t("mic.default") }, ...line.devices.filter((one) => one.id !== "default")],
+      (one) => one.id || "default",
+      (one) => h("option", { value: one.id }),
+      (option, one) => say(option, clean(one.label) || t("mic.unnamed")),
+    );
+    const select = this.device;
+    if (document.activeElement !== select) select.value = line.device;
+    this.facts(state);
+    if (line.mic !== "ok") say(this.verdict, t("check.closed"));
+    else if (up) say(this.verdict, t(open ? "check.open" : "check.hard-muted"));
+  }
+
+  /** @param {State} state */
+  facts({ line }) {
+    const { server } = line;
+    const rtt = line.quality.rtt ?? rounded(server?.rtt_ms);
+    const jitter = worst(line.quality.jitter, rounded(server?.jitter_ms));
+    const loss = worst(line.quality.loss, server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null);
+    const cleaned = server && server.level_in !== undefined ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) }) : "";
+    const facts = [
+      { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: (rtt ?? 0) > 250 },
+      { key: "jitter", value: jitter === null ? "" : t("unit.ms", { n: jitter }), bad: (jitter ?? 0) > 40 },
+      { key: "loss", value: loss === null ? "" : t("unit.percent", { n: loss }), bad: (loss ?? 0) > 3 },
+      { key: "cleaned", value: cleaned, bad: false },
+    ].filter((fact) => line.state === "up" && fact.value);
+    keyed(
+      this.quality,
+      facts,
+      (fact) => fact.key,
+      (fact) => h("div", {}, h("dt", {}, t(`quality.${fact.key}`)), h("dd")),
+      (row, fact) => {
+        attribute(row, "data-bad", String(fact.bad));
+        say(/** @type {Element} */ (row.lastElementChild), fact.bad ? `${fact.value} – ${t("quality.bad")}` : fact.value);
+      },
+    );
+  }
+
+  /** Fifteen times a second: straight to the element, the store stays out of it. @param {Reading|null} reading */
+  reading(reading) {
+    const level = this.level;
+    const share = (/** @type {number} */ db) => String(Math.min(1, Math.max(0, 1 - db / LEAST_DB)));
+    level.style.setProperty("--level", reading ? share(reading.rms) : "0");
+    level.style.setProperty("--peak", reading ? share(reading.peak) : "0");
+    level.style.setProperty("--floor", reading ? share(reading.floor) : "0");
+    attribute(level, "data-clipped", reading?.clipped ? "true" : null);
+    attribute(level, "aria-valuenow", reading ? Math.round(Math.max(LEAST_DB, reading.rms)) : LEAST_DB);
+    attribute(level, "aria-valuetext", reading ? t("unit.dbfs", { n: Math.round(reading.rms) }) : t("check.closed"));
+    this.began = reading ? this.began || performance.now() : 0;
+    if (!reading || store.state.line.state === "up") return;
+    say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
+  }
+}
+
+/** @param {number|null|undefined} value */
+const rounded = (value) => (value === null || value === undefined ? null : Math.round(value));
+
+/** The larger of two figures of which either may be missing. @param {number|null} a @param {number|null} b */
+const worst = (a, b) => (a === null ? b : b === null ? a : Math.max(a, b));
+
+/** @param {string} name */
+function wave(name) {
+  const element = document.createElement("tk-wave");
+  element.setAttribute("name", name);
+  return element;
+}
+
+customElements.define("tk-line", OwnLine);

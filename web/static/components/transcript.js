@@ -1,0 +1,84 @@
+// @ts-check
+// What was said. Follows the newest turn unless the reader has scrolled up.
+
+import { timeOfDay } from "../clock.js";
+import { mine, name, selectedCall } from "../derive.js";
+import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
+import { t } from "../messages.js";
+
+/** @import {State, Turn} from "../types.js" */
+
+/** This close to the end counts as at the end, px. */
+const NEAR_PX = 48;
+
+class Transcript extends Part {
+  /** @type {string|null} */
+  call = null;
+  turns = 0;
+  unread = 0;
+
+  constructor() {
+    super();
+    this.log = h("ol", { "data-testid": "transcript", "data-scrolls": "", role: "log", "aria-label": t("transcript.label"), tabindex: "0", on: { scroll: () => this.scrolled() } });
+    this.more = h("span");
+    this.newest = h("button", { id: "newest", type: "button", class: "newest", "data-testid": "newest", hidden: true, on: { click: () => this.toEnd() } }, icon("arrow-down"), this.more);
+    this.empty = h("p", { class: "empty" }, t("transcript.none"));
+    this.content = [this.log, this.empty, this.newest];
+  }
+
+  /** @param {State} state */
+  update(state) {
+    const call = selectedCall(state);
+    const turns = (call && state.turns.get(call.id)) ?? [];
+    const log = this.log;
+    const fresh = call?.id !== this.call;
+    const follow = fresh || this.atEnd();
+    const names = {
+      caller: clean(call ? name(call) : "") || t("role.caller"),
+      ai: clean(call?.ai.name) || t("role.ai"),
+      agent: clean(call?.engagements.find((one) => one.mode === "takeover" || one.mode === "barge")?.agent_name ?? state.me?.name) || t("role.agent"),
+    };
+    if (mine(state)?.call === call?.id) names.agent = t("you");
+    keyed(log, turns, (turn) => turn.turn, row, (element, turn) => fill(element, turn, names));
+    show(this.empty, turns.length === 0);
+    if (fresh) this.unread = 0;
+    else if (!follow) this.unread += Math.max(0, turns.length - this.turns);
+    this.call = call?.id ?? null;
+    this.turns = turns.length;
+    if (follow) log.scrollTop = log.scrollHeight;
+    this.scrolled();
+  }
+
+  atEnd() {
+    const log = this.log;
+    return log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX;
+  }
+
+  scrolled() {
+    const end = this.atEnd();
+    if (end) this.unread = 0;
+    say(this.more, this.unread ? t("transcript.new", { n: this.unread }) : t("transcript.newest"));
+    show(this.newest, !end);
+  }
+
+  toEnd() {
+    const log = this.log;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    log.scrollTo({ top: log.scrollHeight, behavior: calm ? "auto" : "smooth" });
+    log.focus({ preventScroll: true });
+  }
+}
+
+/** @param {Turn} turn */
+function row(turn) {
+  return h("li", { "data-testid": "turn", "data-speaker": turn.speaker }, h("span", { class: "speaker" }), h("span", { class: "text" }), h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)));
+}
+
+/** @param {HTMLElement} element @param {Turn} turn @param {Record<string, string>} names */
+function fill(element, turn, names) {
+  attribute(element, "data-final", String(turn.final));
+  say(/** @type {Element} */ (element.querySelector(".speaker")), names[turn.speaker] ?? turn.speaker);
+  say(/** @type {Element} */ (element.querySelector(".text")), clean(turn.text));
+}
+
+customElements.define("tk-transcript", Transcript);

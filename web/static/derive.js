@@ -1,0 +1,148 @@
+// @ts-check
+// What follows from the state. Pure, so that the rules about the microphone can be tested to the last case.
+
+/** @import {State, Call, Engagement, Mode} from "./types.js" */
+
+export const MODES = /** @type {const} */ (["monitor", "whisper", "barge", "takeover"]);
+
+/** Modes in which somebody hears the agent. @param {Mode|undefined} mode */
+export const speaks = (mode) => mode === "whisper" || mode === "barge" || mode === "takeover";
+
+/** Modes in which the caller hears the agent: one per call. @param {Mode|undefined} mode */
+export const holdsTheFloor = (mode) => mode === "barge" || mode === "takeover";
+
+/** This window's engagement, if any. @param {State} state @returns {Engagement|null} */
+export function mine(state) {
+  if (!state.me || !state.line.id) return null;
+  for (const call of state.calls.values())
+    for (const one of call.engagements)
+      if (one.leg === state.line.id && one.agent === state.me.id && one.phase !== "ended") return one;
+  return null;
+}
+
+/** The call in the detail pane, also for a while after its end. @param {State} state @returns {Call|null} */
+export function selectedCall(state) {
+  if (!state.selected) return null;
+  return state.calls.get(state.selected) ?? (state.gone?.call.id === state.selected ? state.gone.call : null);
+}
+
+/** Who speaks with the caller. @param {Call} call @returns {Engagement|null} */
+export const speaker = (call) => call.engagements.find((one) => holdsTheFloor(one.mode) && one.phase !== "ended") ?? null;
+
+/**
+ * Whether the microphone may be open. It opens only when the PBX has confirmed a speaking mode, and closes as
+ * soon as a listening mode is asked for. A lost events link does not close it: the caller still hears the leg.
+ * @param {State} state
+ */
+export function micOpen(state) {
+  const one = mine(state);
+  if (!one || state.line.muted || one.hold || state.line.state !== "up") return false;
+  if (one.phase !== "active" && one.phase !== "switching") return false;
+  const asked = state.pending;
+  if (asked && asked.call === one.call && (asked.kind === "release" || (asked.mode && !speaks(asked.mode)))) return false;
+  return speaks(one.mode);
+}
+
+/** @type {Record<Mode, BannerState>} */
+const BANNER = { monitor: "listen", whisper: "whisper", barge: "barge", takeover: "live" };
+
+/**
+ * @typedef {"idle"|"listen"|"whisper"|"live"|"barge"|"switching"|"resuming"|"offline"} BannerState
+ * @param {State} state
+ * @returns {BannerState}
+ */
+export function banner(state) {
+  if (!state.link.up && state.link.ever) return "offline";
+  const one = mine(state);
+  const asked = state.pending;
+  if (asked?.kind === "release" || one?.phase === "releasing") return holdsTheFloor(one?.mode) ? "resuming" : "switching";
+  if (asked && asked.kind !== "hold" && asked.kind !== "hangup") return "switching";
+  if (!one) return resumed(state) ? "resuming" : "idle";
+  if (one.phase !== "active") return "switching";
+  return BANNER[one.mode];
+}
+
+/** Whether the AI has just got a call back from me. @param {State} state */
+export const resumed = (state) =>
+  state.after !== null && holdsTheFloor(state.after.mode) && !ENDED_WITH_CALL.has(state.after.reason) && state.after.reason !== "taken-over-by-supervisor";
+
+/** Reasons after which there is no call to give back. */
+export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "hangup", "transferred"]);
+
+const RANK = { emergency: 3, urgent: 2, normal: 1 };
+
+/**
+ * Why a call needs somebody, most pressing first; null when it does not.
+ * @param {Call} call
+ * @param {State} state
+ * @returns {{why: "escalation"|"pbx"|"direct-media"|"same-codec", rank: number}|null}
+ */
+export function attention(call, state) {
+  const pbx = state.pbxs.find((one) => one.name === call.pbx);
+  if (call.escalation && !speaker(call)) return { why: "escalation", rank: 1 + RANK[call.escalation.priority] };
+  if (pbx && !pbx.up) return { why: "pbx", rank: 1 };
+  if (call.notes?.includes("direct-media")) return { why: "direct-media", rank: 0 };
+  if (call.notes?.includes("same-codec-without-hook")) return { why: "same-codec", rank: 0 };
+  return null;
+}
+
+/** Calls in the order of need: who asks for a person first, then the longest waiting. @param {State} state @returns {Call[]} */
+export function ordered(state) {
+  const wanted = state.filter.trim().toLowerCase();
+  const calls = [...state.calls.values()].filter((call) => !wanted || haystack(call).includes(wanted));
+  const rank = (/** @type {Call} */ call) => attention(call, state)?.rank ?? 0;
+  return calls.sort((a, b) => rank(b) - rank(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id));
+}
+
+/** @param {Call} call */
+const haystack = (call) =>
+  [call.caller.name, call.caller.number, call.ai.name, call.ai.ref, call.queue, call.pbx, call.tenant].join(" ").toLowerCase();
+
+/**
+ * Why a mode cannot be pressed now, as a message key with facts; null when it can.
+ * @param {State} state @param {Call} call @param {Mode} mode
+ * @returns {{key: string, facts?: Record<string, string>, text?: string}|null}
+ */
+export function hindrance(state, call, mode) {
+  if (!state.calls.has(call.id)) return { key: "why.ended" };
+  if (!state.link.up) return { key: "why.offline" };
+  if (state.pending) return { key: "why.busy" };
+  const pbx = state.pbxs.find((one) => one.name === call.pbx);
+  if (pbx && !pbx.up) return { key: "why.pbx", facts: { pbx: pbx.name } };
+  const choice = call.modes.find((one) => one.mode === mode);
+  if (!choice?.possible) return { key: "why.impossible", text: choice?.why ?? "" };
+  const one = mine(state);
+  if (one && one.call !== call.id && holdsTheFloor(one.mode)) {
+    const other = state.calls.get(one.call);
+    return { key: "why.elsewhere", facts: { caller: other ? name(other) : "" } };
+  }
+  const floor = speaker(call);
+  if (floor && floor.id !== one?.id && holdsTheFloor(mode) && !maySeize(state))
+    return { key: "why.taken", facts: { speaker: floor.agent_name } };
+  return null;
+}
+
+/** Supervisors may take a call over from a colleague, with a reason. @param {State} state */
+export const maySeize = (state) => state.me?.role === "supervisor" || state.me?.role === "admin";
+
+/** The caller as people say it. @param {Call} call */
+export const name = (call) => call.caller.name || call.caller.number;
+
+/** @typedef {"caller"|"ai"|"me"} Node3 */
+
+/**
+ * Who hears whom, `from>to`, as my mode makes it.
+ * @param {Mode|null} mode @param {{open: boolean, hold?: boolean, otherSpeaks?: boolean}} facts
+ * @returns {Set<string>}
+ */
+export function hears(mode, { open, hold = false, otherSpeaks = false }) {
+  const paths = new Set(["caller>ai"]);
+  if (mode !== "takeover" && !otherSpeaks) paths.add("ai>caller");
+  if (mode) {
+    if (!hold) paths.add("caller>me");
+    if (mode !== "takeover" && !hold) paths.add("ai>me");
+    if (open && mode !== "monitor") paths.add("me>ai");
+    if (open && holdsTheFloor(mode)) paths.add("me>caller");
+  }
+  return paths;
+}

@@ -1,0 +1,128 @@
+// @ts-check
+// Building blocks for the elements. Text goes into text nodes only; nothing here parses markup.
+
+import { store } from "./store.js";
+
+/** @import {State} from "./types.js" */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// Characters that can make text read differently from what was said (bidi controls), and control characters.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text from outside, safe to show. @param {string|null|undefined} text */
+export const clean = (text) => (text ?? "").replace(UNSEEN, "");
+
+/**
+ * Makes an element. `on` holds listeners, `false` and `null` leave an attribute out, `true` sets it empty.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string|number|boolean|null|undefined|Record<string, (event: any) => void>>} [attributes]
+ * @param {...(Node|string|null)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on" && value && typeof value === "object") {
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    } else if (value !== null && value !== undefined && typeof value !== "object") {
+      attribute(element, name, value);
+    }
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** @param {string} tag @param {Record<string, string|number>} attributes @param {...Element} children */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** A decorative icon of the sprite. @param {string} name @returns {SVGElement} */
+export function icon(name) {
+  const use = svg("use");
+  const image = svg("svg", { class: "icon", "aria-hidden": "true", focusable: "false" }, use);
+  setIcon(image, name);
+  return /** @type {SVGElement} */ (image);
+}
+
+/** @param {Element} image @param {string} name */
+export function setIcon(image, name) {
+  attribute(/** @type {Element} */ (image.firstElementChild), "href", `/static/icons.svg#${name}`);
+}
+
+/** Sets or removes an attribute, only when it changes. @param {Element} element @param {string} name @param {string|number|boolean|null|undefined} value */
+export function attribute(element, name, value) {
+  if (value === null || value === undefined || value === false) {
+    if (element.hasAttribute(name)) element.removeAttribute(name);
+    return;
+  }
+  const text = value === true ? "" : String(value);
+  if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+}
+
+/** Sets text, only when it changes, so that live regions speak once. @param {Node} node @param {string} text */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** @param {HTMLElement} element @param {boolean} shown */
+export function show(element, shown) {
+  if (element.hidden === shown) element.hidden = !shown;
+}
+
+/**
+ * Makes the children of `parent` follow `items`, keeping each item's element (and its focus).
+ * @template T
+ * @param {Element} parent
+ * @param {readonly T[]} items
+ * @param {(item: T) => string} key
+ * @param {(item: T) => HTMLElement} create
+ * @param {(element: HTMLElement, item: T) => void} update
+ */
+export function keyed(parent, items, key, create, update) {
+  /** @type {Map<string, HTMLElement>} */
+  const old = new Map();
+  for (const child of /** @type {Iterable<HTMLElement>} */ (parent.children)) old.set(child.dataset.key ?? "", child);
+  /** @type {Element|null} */
+  let next = parent.firstElementChild;
+  for (const item of items) {
+    const name = key(item);
+    let element = old.get(name);
+    old.delete(name);
+    if (!element) {
+      element = create(item);
+      element.dataset.key = name;
+    }
+    update(element, item);
+    if (element === next) next = next.nextElementSibling;
+    else parent.insertBefore(element, next);
+  }
+  for (const element of old.values()) element.remove();
+}
+
+/** An element of the panel: its children are made once, in the constructor, and then updated from the state. */
+export class Part extends HTMLElement {
+  /** @type {Node[]} */
+  content = [];
+  /** @type {(() => void)|null} */
+  #unwatch = null;
+
+  connectedCallback() {
+    if (!this.firstChild) this.append(...this.content);
+    this.#unwatch = store.watch((state) => this.update(state));
+    this.update(store.state);
+  }
+
+  disconnectedCallback() {
+    this.#unwatch?.();
+    this.#unwatch = null;
+  }
+
+  /** Brings the children up to date. @param {State} _state */
+  update(_state) {}
+}

@@ -1,0 +1,218 @@
+// @ts-check
+// The agent leg: microphone, one RTCPeerConnection to the server, and the call's sound.
+
+/** @import {Line} from "./types.js" */
+
+/** Answers to the question why a leg could not be opened. */
+export class LegError extends Error {
+  /** @param {"insecure"|"denied"|"missing"|"busy"|"udp"|"closed"} why */
+  constructor(why) {
+    super(why);
+    this.why = why;
+  }
+}
+
+/** All candidates, or as many as came by then: on premises these are host candidates, known at once. */
+const GATHER_MS = 2000;
+/** UDP that works connects in well under a second; past this it does not reach the server. */
+const CONNECT_MS = 6000;
+/** "disconnected" heals by itself when only a few checks were lost. */
+const HEAL_MS = 3000;
+const STATS_MS = 2000;
+
+/**
+ * Fires `lost` (detail: why), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
+ * `sound` (detail: MediaStream) and `blocked` when the browser does not let the call's sound play.
+ */
+export class AgentLeg extends EventTarget {
+  /** @type {MediaStream|null} */
+  #mic = null;
+  /** @type {MediaStream|null} */
+  #monitor = null;
+  /** @type {RTCPeerConnection|null} */
+  #peer = null;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #healing;
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  #stats;
+  #open = false;
+
+  /** @param {HTMLAudioElement} audio @param {(sdp: string) => Promise<{leg: string, sdp: string}>} exchange */
+  constructor(audio, exchange) {
+    super();
+    this.audio = audio;
+    this.exchange = exchange;
+    navigator.mediaDevices?.addEventListener("devicechange", () => this.#tell("devices"));
+  }
+
+  /** Microphones by name; names are known only after permission. @returns {Promise<{id: string, label: string}[]>} */
+  async devices() {
+    const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    return all.filter((one) => one.kind === "audioinput" && one.deviceId).map((one) => ({ id: one.deviceId, label: one.label }));
+  }
+
+  /**
+   * Asks for the microphone, kept closed (hard mute). Also changes the device of an open leg, without a gap in its packets.
+   * @param {string} device empty for the default
+   * @returns {Promise<{stream: MediaStream, label: string}>} a second track of the same microphone, for the meter only
+   */
+  async microphone(device) {
+    if (!navigator.mediaDevices?.getUserMedia) throw new LegError("insecure");
+    /** @type {MediaTrackConstraints} */
+    const audio = {
+      echoCancellation: true, // only the browser knows what its loudspeaker plays
+      noiseSuppression: false, // the server cleans the voice; twice cleaned is worse
+      autoGainControl: false,
+      channelCount: 1,
+    };
+    if (device) audio.deviceId = { exact: device };
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ audio });
+    } catch (error) {
+      throw new LegError(reason(error));
+    }
+    const [track] = stream.getAudioTracks();
+    if (!track) throw new LegError("missing");
+    const monitor = new MediaStream([track.clone()]);
+    track.enabled = false;
+    track.addEventListener("ended", () => track === this.#track && this.#tell("microphone", "gone"));
+    const [old, oldMonitor] = [this.#mic, this.#monitor];
+    this.#mic = stream;
+    this.#monitor = monitor;
+    await this.#peer?.getSenders()[0]?.replaceTrack(track);
+    for (const one of [...(old?.getTracks() ?? []), ...(oldMonitor?.getTracks() ?? [])]) one.stop();
+    this.setOpen(this.#open);
+    this.#tell("microphone", "ok");
+    return { stream: monitor, label: track.label };
+  }
+
+  get #track() {
+    return this.#mic?.getAudioTracks()[0] ?? null;
+  }
+
+  /** Opens or hard-mutes the microphone. The track is never stopped: silent packets keep the leg alive. @param {boolean} open */
+  setOpen(open) {
+    this.#open = open;
+    if (this.#track) this.#track.enabled = open;
+  }
+
+  /**
+   * Connects to the server. `microphone()` comes first.
+   * @param {RTCIceServer[]} iceServers
+   * @returns {Promise<string>} the leg's id, once sound can flow both ways
+   */
+  async connect(iceServers) {
+    const track = this.#track;
+    if (!track || !this.#mic) throw new LegError("missing");
+    this.#hangUp();
+    const peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.#peer = peer;
+    peer.addTransceiver(track, { direction: "sendrecv", streams: [this.#mic] });
+    peer.ontrack = (event) => this.#play(event.streams[0] ?? new MediaStream([event.track]));
+    await peer.setLocalDescription(await peer.createOffer());
+    await gathered(peer);
+    const answer = await this.exchange(peer.localDescription?.sdp ?? "");
+    if (peer !== this.#peer) throw new LegError("closed");
+    await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    await this.#connected(peer);
+    peer.onconnectionstatechange = () => this.#watch(peer);
+    this.#stats = setInterval(() => void this.#measure(peer), STATS_MS);
+    return answer.leg;
+  }
+
+  /** @param {RTCPeerConnection} peer @returns {Promise<void>} */
+  #connected(peer) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => done(new LegError("udp")), CONNECT_MS);
+      const look = () => {
+        if (peer.connectionState === "connected") done(null);
+        else if (peer.connectionState === "failed") done(new LegError("udp"));
+        else if (peer.connectionState === "closed") done(new LegError("closed"));
+      };
+      /** @param {LegError|null} error */
+      const done = (error) => {
+        clearTimeout(timer);
+        peer.removeEventListener("connectionstatechange", look);
+        if (error) reject(error);
+        else resolve();
+      };
+      peer.addEventListener("connectionstatechange", look);
+      look();
+    });
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  #watch(peer) {
+    if (peer !== this.#peer) return;
+    clearTimeout(this.#healing);
+    if (peer.connectionState === "failed") this.#tell("lost", "failed");
+    if (peer.connectionState === "disconnected") this.#healing = setTimeout(() => this.#tell("lost", "disconnected"), HEAL_MS);
+  }
+
+  /** @param {MediaStream} stream */
+  #play(stream) {
+    this.audio.srcObject = stream;
+    this.audio.play().catch(() => this.#tell("blocked"));
+    this.#tell("sound", stream);
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  async #measure(peer) {
+    if (peer !== this.#peer) return;
+    /** @type {Line["quality"]} */
+    const quality = { rtt: null, jitter: null, loss: null };
+    for (const one of (await peer.getStats()).values()) {
+      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined) quality.rtt = Math.round(one.currentRoundTripTime * 1000);
+      if (one.type === "inbound-rtp") {
+        quality.jitter = Math.round((one.jitter ?? 0) * 1000);
+        const lost = Math.max(0, one.packetsLost ?? 0);
+        const all = lost + (one.packetsReceived ?? 0);
+        quality.loss = all ? Math.round((1000 * lost) / all) / 10 : 0;
+      }
+    }
+    this.#tell("quality", quality);
+  }
+
+  #hangUp() {
+    clearTimeout(this.#healing);
+    clearInterval(this.#stats);
+    this.#peer?.close();
+    this.#peer = null;
+  }
+
+  /** Ends the leg and lets go of the microphone. */
+  close() {
+    this.#hangUp();
+    this.#open = false;
+    for (const one of [...(this.#mic?.getTracks() ?? []), ...(this.#monitor?.getTracks() ?? [])]) one.stop();
+    this.#mic = this.#monitor = null;
+    this.audio.srcObject = null;
+  }
+
+  /** @param {string} type @param {unknown} [detail] */
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** @param {RTCPeerConnection} peer @returns {Promise<void>} */
+function gathered(peer) {
+  return new Promise((resolve) => {
+    if (peer.iceGatheringState === "complete") return resolve();
+    const timer = setTimeout(resolve, GATHER_MS);
+    peer.addEventListener("icegatheringstatechange", () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** @param {unknown} error @returns {"denied"|"missing"|"busy"} */
+function reason(error) {
+  const name = error instanceof DOMException ? error.name : "";
+  if (name === "NotAllowedError" || name === "SecurityError") return "denied";
+  if (name === "NotFoundError" || name === "OverconstrainedError") return "missing";
+  return "busy";
+}

@@ -1,0 +1,110 @@
+// @ts-check
+// The words of the API as types. Nothing here runs.
+
+/** @typedef {"monitor"|"whisper"|"barge"|"takeover"} Mode */
+/** @typedef {"connecting"|"active"|"switching"|"releasing"|"ended"} Phase */
+/** @typedef {"caller"|"ai"|"agent"} Role */
+/** @typedef {"normal"|"urgent"|"emergency"} Priority */
+
+/**
+ * @typedef {object} Engagement
+ * @property {string} id
+ * @property {string} call
+ * @property {string} agent account id
+ * @property {string} agent_name
+ * @property {Mode} mode
+ * @property {Phase} phase
+ * @property {string} since RFC 3339
+ * @property {string} leg
+ * @property {boolean} [hold]
+ * @property {string|null} [ended] why it ended
+ */
+
+/** @typedef {{mode: Mode, possible: boolean, how: "live"|"cold"|null, why: string}} ModeChoice */
+/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string}} Escalation */
+
+/**
+ * @typedef {object} Call
+ * @property {string} id
+ * @property {string} pbx
+ * @property {string} tenant
+ * @property {string} queue
+ * @property {{number: string, name: string}} caller
+ * @property {{name: string, ref: string}} ai
+ * @property {string} started_at
+ * @property {string|null} answered_at
+ * @property {string} topology
+ * @property {ModeChoice[]} modes
+ * @property {Engagement[]} engagements
+ * @property {Escalation|null} escalation
+ * @property {string} [recording]
+ * @property {string[]} [notes]
+ * @property {Partial<Record<Role, boolean>>} [talking]
+ */
+
+/** @typedef {{turn: string, speaker: Role, text: string, at: string, final: boolean}} Turn */
+/** @typedef {{name: string, up: boolean, why: string, version: string}} Pbx */
+/** @typedef {{id: string, name: string, role: string}} Me */
+/** @typedef {{heard_ms: number|null, gap_ms: number|null}} Measured */
+
+/**
+ * @typedef {{kind: "call", call: Call}
+ *   | {kind: "call-gone", id: string, why: string}
+ *   | {kind: "turn", call: string, turn: Turn}
+ *   | {kind: "pbx", pbx: Pbx}
+ *   | {kind: "talking", call: string, role: Role, on: boolean}
+ *   | {kind: "engagement", engagement: Engagement}
+ *   | {kind: "measured", call: string, facts: Measured}
+ *   | {kind: "quality", leg: string, facts: Record<string, number>}
+ *   | {kind: "leg", leg: string, up: boolean, why: string}} Change
+ */
+
+/**
+ * What the agent's own line is doing.
+ * @typedef {object} Line
+ * @property {"off"|"testing"|"opening"|"up"|"lost"} state
+ * @property {string|null} id the server's leg id
+ * @property {boolean} heard the server hears our packets
+ * @property {"none"|"ok"|"denied"|"missing"|"gone"} mic
+ * @property {string} micLabel
+ * @property {string} device chosen input device, empty for the default
+ * @property {{id: string, label: string}[]} devices
+ * @property {boolean} muted by the agent's own wish
+ * @property {boolean} suppression
+ * @property {""|"udp"|"refused"} fault
+ * @property {string} why
+ * @property {{rtt: number|null, jitter: number|null, loss: number|null}} quality ms, ms, percent, as the browser sees it
+ * @property {Record<string, number>|null} server the same leg as the server sees it
+ */
+
+/** @typedef {{kind: "engage"|"change"|"release"|"hold"|"hangup"|"duty", call: string, mode?: Mode}} Pending */
+/** @typedef {{id: number, tone: "info"|"good"|"error", text: string, sticky: boolean}} Notice */
+/** @typedef {{engagement: string, call: string, caller: string, ai: string, mode: Mode, reason: string}} After */
+
+/**
+ * @typedef {{kind: "end-call", call: string}
+ *   | {kind: "shortcuts"}
+ *   | {kind: "move-line"}
+ *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
+ */
+
+/**
+ * @typedef {object} State
+ * @property {Me|null} me
+ * @property {number} rev
+ * @property {ReadonlyMap<string, Call>} calls
+ * @property {ReadonlyMap<string, readonly Turn[]>} turns
+ * @property {readonly Pbx[]} pbxs
+ * @property {string|null} selected
+ * @property {{call: Call, why: string, at: number}|null} gone the selected call, after its end
+ * @property {{up: boolean, ever: boolean, rtt: number|null, retryAt: number|null}} link
+ * @property {Line} line
+ * @property {Pending|null} pending
+ * @property {After|null} after how my last engagement ended, while that is news
+ * @property {ReadonlyMap<string, Measured>} measured
+ * @property {readonly Notice[]} notices
+ * @property {Dialog|null} dialog
+ * @property {string} filter
+ */
+
+export {};
