@@ -70,6 +70,10 @@ def _remedy(kind: str, context: dict[str, Any], message: str) -> str:
             return f"give at least {context['min_length']} of them"
         case "json_invalid":
             return f"send valid JSON ({context['error']})"
+        case "union_tag_invalid":
+            return f"{context['discriminator']} must be one of {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"say {context['discriminator']}"
         case "value_error":
             return str(context["error"])
         case "dict_type" | "model_type" | "model_attributes_type":

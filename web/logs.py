@@ -50,8 +50,8 @@ def configure(*, form: Format = "auto", level: str = "info", pii: bool = False) 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Both log each request or each candidate at info: far too much for a service that a call center runs all day.
-    for noisy in ("aiohttp.access", "aioice", "aiortc", "panoramisk"):
+    # They log each request, candidate or statement: far too much for a service that a call center runs all day.
+    for noisy in ("aiohttp.access", "aioice", "aiortc", "aiosqlite", "asyncio", "panoramisk"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

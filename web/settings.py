@@ -132,6 +132,14 @@ class Asterisk(Part):
     deadman_s: Annotated[float, Field(ge=2, le=60)] = 5
 
 
+class IceServer(Part):
+    """A STUN or TURN server, for browsers that cannot reach the workers directly."""
+
+    url: Annotated[str, Field(pattern=r"^(stun|stuns|turn|turns):[^\s]+$")]
+    username: str | None = None
+    credential: SecretStr | None = None
+
+
 class Media(Part):
     """The agents' audio."""
 
@@ -140,7 +148,10 @@ class Media(Part):
     public_addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
     audiosocket_host: str = "127.0.0.1"
     pbx_addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
     max_legs_per_worker: Annotated[int, Field(ge=1, le=500)] = 50
+    max_lateness_ms: Annotated[float, Field(gt=0, le=1000)] = 5
+    suppression: bool = True
 
 
 class StorePart(Part):

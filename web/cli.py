@@ -1,0 +1,161 @@
+"""The command line: ``takeover serve | check | demo | user | token | dialplan | audit``.
+
+Exit codes: 0 done, 1 not done, 2 the settings or the arguments are wrong. With ``--json``, one JSON object on stdout.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from connector.domain.errors import BadValue, StoreUnavailable
+from connector.store import Store
+
+from . import logs, stores
+from .commands import audit, people
+from .commands.dialplan import dialplan
+from .commands.outcome import CommandFailed, Outcome
+from .keyfile import KeyUnusable
+from .settings import DEFAULT_PATH, Settings, SettingsError, load
+
+Act = Callable[[Store, argparse.Namespace], Awaitable[Outcome]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["demo"]:  # has options of its own
+        from .demo.run import main as demo
+
+        return demo(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        outcome = _run(options)
+    except SettingsError as error:
+        faults = [{"field": one.field, "value": one.value, "remedy": one.remedy} for one in error.faults]
+        return _say(Outcome([str(error)], {"ok": False, "source": error.source, "faults": faults}, code=2), options)
+    except (CommandFailed, KeyUnusable, BadValue, StoreUnavailable) as error:
+        return _say(Outcome([str(error)], {"ok": False, "why": str(error)}, code=1), options)
+    except KeyboardInterrupt:
+        return 130
+    return _say(outcome, options) if outcome is not None else 0
+
+
+def _run(options: argparse.Namespace) -> Outcome | None:
+    match options.command:
+        case "dialplan":
+            return dialplan(options)
+        case "check":
+            return _check(load(options.config))
+        case "serve":
+            return _serve(load(options.config))
+    acts: dict[str, Act] = {"user": people.user, "token": people.token, "audit": audit.verify}
+    return asyncio.run(_with_store(load(options.config), acts[options.command], options))
+
+
+def _check(settings: Settings) -> Outcome:
+    pbxs = ", ".join(f"{name} ({one.kind} {one.host}:{one.port})" for name, one in settings.pbx.items())
+    where = f"{'https' if settings.http.tls else 'http'}://{settings.http.host}:{settings.http.port}"
+    lines = ["The settings are in order.", f"  panel  {where}", f"  pbx    {pbxs}", f"  data   {settings.data_dir}"]
+    return Outcome(
+        lines, {"ok": True, "listen": where, "pbx": sorted(settings.pbx), "data_dir": str(settings.data_dir)}
+    )
+
+
+def _serve(settings: Settings) -> Outcome | None:
+    from .main import StartFailed, serve
+
+    logs.configure(form=settings.log.format, level=settings.log.level, pii=settings.log.pii)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings))
+    except StartFailed as error:
+        raise CommandFailed(str(error)) from None
+    return None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (the extra ``fast``)."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _with_store(settings: Settings, act: Act, options: argparse.Namespace) -> Outcome:
+    logs.configure(form="console", level="error")
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CommandFailed(f"data_dir: {str(settings.data_dir)!r} cannot be made ({error.strerror})") from None
+    async with stores.opened(settings, command=True) as store:
+        return await act(store, options)
+
+
+def _say(outcome: Outcome, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(outcome.facts))
+    else:
+        print("\n".join(outcome.lines), file=sys.stderr if outcome.code else sys.stdout)
+    return outcome.code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    default = Path(os.environ.get("TAKEOVER_CONFIG", str(DEFAULT_PATH)))
+    common.add_argument("--config", type=Path, default=default, help="settings file (or TAKEOVER_CONFIG); %(default)s")
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser = argparse.ArgumentParser(prog="takeover", description="Take over a live AI call, and give it back.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", parents=[common], help="run the service")
+    commands.add_parser("check", parents=[common], help="check the settings")
+    commands.add_parser("demo", help="an Asterisk, callers and AIs of our own, and the panel")
+    _user(commands.add_parser("user", help="people who may log in"), common)
+    _token(commands.add_parser("token", help="machines that may use the API"), common)
+    plan = commands.add_parser("dialplan", parents=[common], help="the PBX's include files: print, install, remove")
+    plan.add_argument("--for", dest="kind", choices=["asterisk"], required=True)
+    where = plan.add_mutually_exclusive_group()
+    where.add_argument("--install", type=Path, metavar="DIR", help="into Asterisk's configuration folder")
+    where.add_argument("--remove", type=Path, metavar="DIR", help="out of it again")
+    acts = commands.add_parser("audit", help="the record of all acts").add_subparsers(
+        dest="act", required=True, metavar="ACT"
+    )
+    verify = acts.add_parser("verify", parents=[common], help="whether it is whole")
+    verify.add_argument(
+        "--head", metavar="NUMBER:MAC", help="an audit.head from the log: shows a tail that was cut off"
+    )
+    return parser
+
+
+def _user(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    add = acts.add_parser("add", parents=[common], help="a new person")
+    add.add_argument("name")
+    add.add_argument("--role", choices=["agent", "supervisor", "admin"], default="agent")
+    add.add_argument("--full-name", help="as colleagues see it")
+    add.add_argument("--queue", action="append", help="a queue whose calls they see; may be repeated; all if none")
+    password = acts.add_parser("password", parents=[common], help="a new password; ends the sessions of the old one")
+    password.add_argument("name")
+    for one in (add, password):
+        one.add_argument("--password-stdin", action="store_true", help="read it from standard input")
+    acts.add_parser("list", parents=[common])
+    acts.add_parser("remove", parents=[common]).add_argument("name")
+
+
+def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    add = acts.add_parser("add", parents=[common], help="a new token, printed once")
+    add.add_argument("--name", required=True)
+    add.add_argument("--role", choices=["ai", "agent", "supervisor", "admin"], required=True)
+    add.add_argument("--ai", help="with role ai: the AI's name, as in pbx.*.ais")
+    acts.add_parser("list", parents=[common])
+    acts.add_parser("revoke", parents=[common]).add_argument("name")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

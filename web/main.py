@@ -1,0 +1,364 @@
+"""The composition root: makes every part, joins connector and media, runs it all in one task group.
+
+A failure of the infrastructure ends the process (the service manager starts it again, and the PBX has given every
+call back meanwhile); a failure of one engagement, leg or client ends only that.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+from pydantic import SecretStr
+
+from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
+from connector.domain.errors import BadValue, StoreUnavailable
+from connector.ports import Pbx
+from connector.services.registry import Registry
+from connector.services.takeovers import Takeovers
+from connector.services.transcripts import Transcripts
+from connector.store import Store
+from media import pool as media
+
+from . import app, pages, stores
+from .auth import Guard, Site
+from .certificate import self_signed
+from .hub import Hub
+from .keyfile import KeyUnusable
+from .medialegs import MediaLegs
+from .metrics import Labels, Sample, gauge
+from .notify import notify, watchdog_seconds
+from .settings import Asterisk, Settings
+from .signalling import Desk
+
+log = structlog.get_logger()
+
+
+class StartFailed(Exception):
+    """The service cannot start; the text says what is in the way and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, for whoever started it."""
+
+    settings: Settings
+    url: str
+    """Where browsers find it, without a slash at the end."""
+    port: int
+    guard: Guard
+    store: Store
+    registry: Registry
+    takeovers: Takeovers
+
+    def login_link(self, username: str) -> str:
+        """An address that logs this account in once, within ten minutes."""
+        return f"{self.url}/login?once={quote(self.guard.link(username))}"
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT; then every call is given back, and it returns. Raises `StartFailed`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as service:
+        notify("READY=1")
+        log.info("serving", url=service.url)
+        await stop.wait()
+        notify("STOPPING=1")
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service, up inside the block; leaving it gives back every call and ends everything."""
+    try:
+        async with _composed(settings) as service:
+            yield service
+    except BaseExceptionGroup as failures:
+        raise _plain(failures) from failures
+
+
+def _plain(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure itself, out of the groups that the task groups around it make."""
+    start = failures.subgroup(StartFailed)
+    left: BaseException = start or failures
+    while isinstance(left, BaseExceptionGroup) and (start is not None or len(left.exceptions) == 1):
+        left = left.exceptions[0]
+    return left
+
+
+@asynccontextmanager
+async def _composed(settings: Settings) -> AsyncIterator[Service]:
+    async with AsyncExitStack() as stack:
+        _prepare_folder(settings.data_dir)
+        store = await stack.enter_async_context(_opened(settings))
+        pool = await stack.enter_async_context(_started_pool(settings))
+        legs = MediaLegs(pool)
+        instance = settings.instance or _instance(settings.data_dir)
+        pbxs = _pbxs(settings, instance)
+        registry = Registry(pbxs, instance)
+        transcripts = Transcripts(registry, store.transcripts)
+        takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts)
+        site = Site(settings.http.https, settings.http.public_url or "", settings.http.trusted_proxies)
+        guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
+        desk, hub = Desk(legs), Hub(registry)
+        parts = app.Parts(
+            registry=registry,
+            takeovers=takeovers,
+            transcripts=transcripts,
+            store=store,
+            guard=guard,
+            site=site,
+            desk=desk,
+            hub=hub,
+            files=pages.load(pages.STATIC),
+            destinations={name: sorted(pbx.destinations) for name, pbx in settings.pbx.items()},
+            version=_version(),
+            media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
+            media_samples=lambda: _media_samples(pool),
+        )
+        events = pool.events()  # from here on, so that no leg's event is missed
+        start = await stack.enter_async_context(_for_ever())
+        start(takeovers.run(), "takeovers")
+        for pbx in pbxs.values():
+            start(_pump(pbx, registry), f"pbx {pbx.name}")
+        start(_media(events, takeovers, desk, hub, store), "media events")
+        start(guard.watch(), "sessions")
+        if (patience := watchdog_seconds()) is not None:
+            start(_watchdog(patience), "watchdog")
+        port = await stack.enter_async_context(_listening(settings, app.build(parts)))
+        stack.push_async_callback(_let_go, takeovers, hub)
+        yield Service(settings, _url(settings, port), port, guard, store, registry, takeovers)
+
+
+Start = Callable[[Coroutine[None, None, None], str], None]
+
+
+@asynccontextmanager
+async def _for_ever() -> AsyncIterator[Start]:
+    """A task group whose tasks run until the block ends; one that fails ends the block."""
+    running_tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        try:
+            yield lambda work, name: running_tasks.append(group.create_task(work, name=name))
+        finally:
+            for task in running_tasks:
+                task.cancel()
+
+
+async def _let_go(takeovers: Takeovers, hub: Hub) -> None:
+    """First of all when we stop: every call goes back to its AI while everything still works."""
+    await takeovers.drain()
+    hub.close()
+
+
+def _prepare_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = folder / f".write-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartFailed(
+            f"data_dir: {str(folder)!r} cannot be written ({error.strerror}); "
+            "create it for the service's user, or name another folder"
+        ) from None
+
+
+def _instance(folder: Path) -> str:
+    """Names this service towards the PBXs, the same after a restart: what it left there is recognised as its own."""
+    path = folder / "instance"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4) + "\n", encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _version() -> str:
+    try:
+        return metadata.version("takeover")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "0+checkout"
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Store]:
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(stores.opened(settings))
+        except (KeyUnusable, BadValue, StoreUnavailable) as error:
+            raise StartFailed(f"store: {error}") from None
+        yield store
+
+
+def _pbxs(settings: Settings, instance: str) -> Mapping[str, Pbx]:
+    return {name: AsteriskPbx(name, _asterisk(one), instance) for name, one in settings.pbx.items()}
+
+
+def _open(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+def _asterisk(one: Asterisk) -> AsteriskSettings:
+    return AsteriskSettings(
+        username=one.username,
+        secret=_open(one.secret) or "",
+        host=one.host,
+        port=one.port,
+        tls=one.tls,
+        tls_ca=str(one.tls_ca_file or ""),
+        ais=[(rule.name, rule.match) for rule in one.ais],
+        destinations=dict(one.destinations),
+        deadman_s=one.deadman_s,
+    )
+
+
+@asynccontextmanager
+async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
+    part = settings.media
+    ports = tuple(int(port) for port in part.udp_ports.split("-")) if part.udp_ports else None
+    try:
+        pool = media.Pool(
+            media.MediaSettings(
+                workers=part.workers or os.cpu_count() or 1,
+                udp_ports=(ports[0], ports[1]) if ports else None,
+                public_addresses=part.public_addresses,
+                audiosocket_host=part.audiosocket_host,
+                pbx_addresses=part.pbx_addresses,
+                ice_servers=tuple(
+                    media.IceServer(one.url, one.username, _open(one.credential)) for one in part.ice_servers
+                ),
+                max_legs_per_worker=part.max_legs_per_worker,
+                suppression=part.suppression,
+                max_lateness_ms=part.max_lateness_ms,
+            )
+        )
+    except ValueError as error:
+        raise StartFailed(f"media.{error}") from None
+    try:
+        await pool.__aenter__()
+    except (media.WorkerFailed, OSError) as error:
+        raise StartFailed(f"media: {error}") from None
+    try:
+        yield pool
+    finally:
+        await pool.__aexit__(None, None, None)
+
+
+async def _pump(pbx: Pbx, registry: Registry) -> None:
+    async for event in pbx.events():
+        registry.apply(event)
+
+
+async def _media(
+    events: AsyncIterator[media.MediaEvent], takeovers: Takeovers, desk: Desk, hub: Hub, store: Store
+) -> None:
+    """What the pool tells, to whom it concerns."""
+    async for event in events:
+        match event:
+            case media.LegUp(leg):
+                if session := desk.owner(leg):
+                    hub.leg_changed(session, leg, up=True)
+            case media.LegDown(leg, why):
+                takeovers.leg_down(leg, why)
+                if session := desk.down(leg):
+                    hub.leg_changed(session, leg, up=False, why=why)
+            case media.PatchDown(_, patch, why):
+                takeovers.patch_down(patch, why)
+            case media.PatchUp(leg, patch, accepted, first_frame):
+                log.debug("patch-up", leg=leg, patch=patch, first_frame_ms=round((first_frame - accepted) * 1000, 1))
+            case media.Quality(leg, facts):
+                if session := desk.owner(leg):
+                    hub.quality(session, leg, asdict(facts))
+            case media.Intruder(peer, uuid, why):
+                log.warning("intruder", peer=peer, why=why)
+                with contextlib.suppress(StoreUnavailable):  # it was turned away; the log has it
+                    number = await store.audit.intent(f"address:{peer}", "intrude", None, {"uuid": uuid, "why": why})
+                    await store.audit.outcome(number, "refused", {})
+            case media.WorkerLost(worker, lost):
+                log.error("media-worker-lost", worker=worker, legs=len(lost))
+
+
+async def _watchdog(patience: float) -> None:
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(patience)
+
+
+def _media_samples(pool: media.Pool) -> list[Sample]:
+    stats = pool.stats()
+    late: dict[Labels, float] = {(("worker", str(one.worker)),): one.lateness_p99_ms for one in stats}
+    return [
+        gauge("takeover_media_workers", "Media workers that run", len(stats)),
+        gauge("takeover_media_patches", "Connections from media workers into PBXs", sum(one.patches for one in stats)),
+        Sample("takeover_media_lateness_p99_ms", "Lateness of the workers' ticks over 10 s", "gauge", late),
+    ]
+
+
+@asynccontextmanager
+async def _listening(settings: Settings, application: web.Application) -> AsyncIterator[int]:
+    """Serves the application; yields the port."""
+    http = settings.http
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=75.0
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, http.host, http.port, ssl_context=_tls(settings), reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            raise StartFailed(_cannot_listen(http.host, http.port, error)) from None
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        why, remedy = "another program listens there", "stop that one, or set another http.port"
+    elif error.errno == errno.EACCES:
+        why, remedy = "this user may not listen there", "use a port from 1024 on, or allow it in the unit file"
+    else:
+        why, remedy = error.strerror or str(error), "set http.host to an address of this machine"
+    return f"http.host, http.port: cannot listen on {host}:{port}, {why}; {remedy}"
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.http.tls
+    if tls is None:
+        return None
+    if tls.self_signed:
+        certificate, key = self_signed(settings.data_dir, settings.http.host)
+    else:
+        certificate, key = tls.cert_file or Path(), tls.key_file or Path()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise StartFailed(
+            f"http.tls: {certificate} and {key} cannot be used ({error}); give a PEM certificate and its own key"
+        ) from None
+    return context
+
+
+def _url(settings: Settings, port: int) -> str:
+    if settings.http.public_url:
+        return settings.http.public_url
+    host = settings.http.host
+    if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "localhost"  # the one name whose plain http is a secure context, which the microphone needs
+    return f"{'https' if settings.http.tls else 'http'}://{host}:{port}"
