@@ -11,7 +11,7 @@ import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -55,19 +55,18 @@ class Reader:
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Raises Malformed; after that the connection is of no more use."""
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Raises Malformed after the last good frame; then the connection is of no more use."""
         self._rest += data
-        frames = []
         while len(self._rest) >= _HEADER.size:
             kind, length = _HEADER.unpack_from(self._rest)
             _check(kind, length)
             end = _HEADER.size + length
             if len(self._rest) < end:
                 break
-            frames.append((kind, bytes(self._rest[_HEADER.size : end])))
+            payload = bytes(self._rest[_HEADER.size : end])
             del self._rest[:end]
-        return frames
+            yield kind, payload
 
 
 def _check(kind: int, length: int) -> None:

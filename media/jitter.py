@@ -147,6 +147,12 @@ class JitterBuffer:
             if self._starved > _STARVED:
                 self._playing = False
                 return _IDLE
+        elif excess >= _FRAME_MS + _HYSTERESIS_MS:
+            # The sender's clock jumped, or we are far behind: go on with what there is.
+            self._next = min(self._packets)
+            self._advance(lost=False)
+            self.counts.played += 1
+            return Pop(Kind.PLAY, self._packets.pop(self._next - self._step), self._step)
         if excess < 0:
             # Its time has not run out by our own measure: wait for it, one frame longer from now on.
             self.counts.stretched += 1

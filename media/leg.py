@@ -98,7 +98,8 @@ class Leg:
         heard = SILENCE
         if self.patch is not None:
             self.patch.send(self._for_pbx(frame, tick))
-            heard = self.patch.receive()
+            sound = self.patch.receive()
+            heard = SILENCE if self.hold else sound
             if self.on_first_frame is not None:
                 self.on_first_frame()
                 self.on_first_frame = None

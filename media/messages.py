@@ -39,6 +39,8 @@ class MediaSettings:
     "Whether the voice chain is on for new legs."
     max_lateness_ms: float = 5.0
     "99th percentile of tick lateness over 10 s above which a worker takes no new leg."
+    connect_s: float = 15.0
+    "Seconds from the answer to ICE and DTLS standing; after that the leg is dropped."
 
 
 # Down
@@ -236,9 +238,7 @@ Command = Configure | Ping | OpenLeg | CloseLeg | SetLeg | OpenPatch | ClosePatc
 Report = Ready | Pong | Done | Opened | Refused | LegState | LegUp | LegDown | PatchUp | PatchDown | Intruder | Quality
 
 _NESTED: Mapping[str, type[Any]] = {"settings": MediaSettings, "facts": Facts}
-_KINDS: Mapping[str, type[Any]] = {
-    kind.__name__: kind for kind in (*Command.__args__, *Report.__args__)
-}
+_KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (*Command.__args__, *Report.__args__)}
 
 
 def encode(message: Command | Report) -> bytes:

@@ -1,13 +1,14 @@
 """The workers, as the service sees them: places legs, hands on events, replaces a worker that does not answer.
 
-    MediaError
-     |- LegRefused    the offer cannot be answered; `reason` says why
-     |- Overloaded    no worker has room or is on time
-     |- LegNotReady   `reason`: no-such-leg connecting no-microphone worker-late already-patched
-     '- WorkerFailed  a worker does not start
+MediaError
+ |- LegRefused    the offer cannot be answered; `reason` says why
+ |- Overloaded    no worker has room or is on time
+ |- LegNotReady   `reason`: no-such-leg connecting no-microphone worker-late already-patched
+ '- WorkerFailed  a worker does not start
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -232,7 +233,11 @@ class Pool:
     async def set_leg(
         self, leg: str, *, muted: bool | None = None, suppression: bool | None = None, hold: bool | None = None
     ) -> None:
-        """None leaves a switch as it is; raises LegNotReady. `hold` ends with the patch."""
+        """None leaves a switch as it is; raises LegNotReady.
+
+        On `hold` the far end hears music and the agent nothing; it ends with the patch. `muted` drops the
+        microphone in the worker, `suppression` is the voice chain.
+        """
         worker = self._place(leg)
         command = m.SetLeg(worker.number_request(), leg, muted, suppression, hold)
         self._check(leg, await worker.ask(command))
@@ -372,8 +377,10 @@ class Pool:
         try:
             async with asyncio.TaskGroup() as tasks:
                 pulse = tasks.create_task(self._feel_pulse(worker))
-                while line := await reader.readline():
-                    self._heard(worker, m.decode(line), ready)
+                # A worker that is killed while it has unread commands resets the pair, and may leave half a line.
+                with contextlib.suppress(ConnectionError):
+                    while (line := await reader.readline()).endswith(b"\n"):
+                        self._heard(worker, m.decode(line), ready)
                 pulse.cancel()
         finally:
             # Also on cancellation: whatever happens here, nothing of the worker outlives it.

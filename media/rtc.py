@@ -36,8 +36,7 @@ from . import rtp, sdp
 from .messages import IceServer, MediaSettings
 from .network import Ports, host_addresses, split_public
 
-CONNECT = 15.0
-"Seconds from the answer to ICE and DTLS standing."
+_SELFTEST = 15.0
 _LONGEST = 1500
 "Bytes: libsrtp's buffer; a longer datagram would raise in aiortc's reader and end the leg."
 
@@ -49,10 +48,11 @@ class Network:
     ports: Ports
     public_addresses: tuple[str, ...]
     ice_servers: tuple[IceServer, ...]
+    connect_s: float
 
     @classmethod
     def of(cls, settings: MediaSettings) -> "Network":
-        return cls(Ports(settings.udp_ports), settings.public_addresses, settings.ice_servers)
+        return cls(Ports(settings.udp_ports), settings.public_addresses, settings.ice_servers, settings.connect_s)
 
 
 class PeerLost(Exception):
@@ -168,6 +168,7 @@ class Peer:
         self.lost_at_browser = 0.0
         self.rtt: float | None = None
         self._offer = offer
+        self._patience = network.connect_s
         self._on_packet = on_packet
         self._connection = _Connection(network, self._rtp_in, controlling=offer.controlling)
         self._ice = RTCIceTransport(_Gatherer(self._connection))
@@ -203,7 +204,7 @@ class Peer:
     async def serve(self, on_up: Callable[[], None]) -> str:
         """Connects, calls `on_up`, and returns why the browser is gone. Cancel it to hang up."""
         try:
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(self._patience):
                 await self._connect()
             self.up = True
             on_up()
@@ -299,7 +300,7 @@ class Peer:
                 aioice.Candidate(c.foundation, c.component, c.transport, c.priority, c.host, c.port, c.kind)
             )
         # No end-of-candidates: a browser that hides its addresses has none that we can read, and
-        # aioice would give up at once instead of waiting for the browser's own checks. `CONNECT` ends it.
+        # aioice would give up at once instead of waiting for the browser's own checks. The timeout in `serve` ends it.
         await self._ice.start(RTCIceParameters(self._offer.ufrag, self._offer.pwd, self._offer.lite))
         if self._ice.state != "completed":
             raise PeerLost("ice-failed")
@@ -323,11 +324,11 @@ async def selftest() -> None:
     browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     browser.addTransceiver("audio")
     await browser.setLocalDescription(await browser.createOffer())
-    peer = Peer(sdp.parse(browser.localDescription.sdp), Network(Ports(None), (), ()), lambda _p, _n: None)
+    peer = Peer(sdp.parse(browser.localDescription.sdp), Network(Ports(None), (), (), _SELFTEST), lambda _p, _n: None)
     await browser.setRemoteDescription(RTCSessionDescription(await peer.answer(), "answer"))
     task = asyncio.create_task(peer.serve(heard.set))
     try:
-        async with asyncio.timeout(CONNECT):
+        async with asyncio.timeout(_SELFTEST):
             await heard.wait()
         peer.send(b"\xf8\xff\xfe", 0)
         peer.report()

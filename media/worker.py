@@ -105,7 +105,10 @@ class Worker:
         self._tell(reply)
 
     async def _read(self) -> Command:
-        line = await self._reader.readline()
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
         if not line.endswith(b"\n"):
             raise _ServiceGone("the service closed the pipe")
         self._silence = 0

@@ -56,7 +56,7 @@ class _Microphone(MediaStreamTrack):
         self._start: float | None = None
         self._number = 0
 
-    async def recv(self) -> av.Packet:
+    async def recv(self) -> "av.Packet[Any]":
         if self.readyState != "live":
             raise MediaStreamError
         now = time.monotonic()
@@ -139,7 +139,8 @@ class BrowserLeg:
                 frame = await track.recv()
             except MediaStreamError:
                 return
-            self.heard.append(frame.to_ndarray().reshape(-1, 2)[:, 0].copy())
+            assert isinstance(frame, av.AudioFrame)
+            self.heard.append(frame.to_ndarray().reshape(-1, 2)[:, 0].astype(np.int16))
 
     def _lose_packets(self) -> None:
         transport = self._peer.getSenders()[0].transport
@@ -149,4 +150,4 @@ class BrowserLeg:
             if is_rtcp(data) or (self.sending and self._random.random() >= self.loss):
                 await send(data)
 
-        transport._send_rtp = lossy
+        transport._send_rtp = lossy  # type: ignore[method-assign]

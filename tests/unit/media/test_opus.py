@@ -1,0 +1,74 @@
+"""libopus through ctypes: both directions, FEC, concealment, and packets that are none."""
+
+import numpy as np
+import pytest
+
+from media import opus
+from media.frame import SAMPLES
+from tests.support.browser_leg import power_at, tone
+from tests.unit.media.synthetic import speech
+
+
+def test_a_tone_survives_both_encoders() -> None:
+    for loss in (0.0, 0.1):
+        encoder, decoder = opus.Encoder(), opus.Decoder()
+        encoder.protect(loss)
+        source = tone(1000)
+        sound = np.concatenate([decoder.decode(encoder.encode(source(n))) for n in range(50)])
+        assert power_at(sound[4000:], 1000) == pytest.approx(10 * np.log10(0.2**2 / 2), abs=1.0)
+        assert power_at(sound[4000:], 1700) < -40
+
+
+def test_a_lost_frame_comes_back_from_the_following_packet_better_than_by_guessing() -> None:
+    encoder = opus.Encoder()
+    encoder.protect(0.1)
+    talk = speech(6, -20)
+    packets = [encoder.encode((talk[i : i + SAMPLES] * 32767).astype(np.int16)) for i in range(0, len(talk), SAMPLES)]
+
+    def error(lost: int, *, fec: bool) -> float:
+        whole, holed = opus.Decoder(), opus.Decoder()
+        for n in range(lost):
+            whole.decode(packets[n])
+            holed.decode(packets[n])
+        truth = whole.decode(packets[lost]).astype(float)
+        guess = holed.recover(packets[lost + 1]) if fec else holed.conceal()
+        return float(np.mean((truth - guess.astype(float)) ** 2))
+
+    errors = [(error(n, fec=True), error(n, fec=False)) for n in range(20, 280, 7)]
+    assert sum(fec for fec, _ in errors) < 0.5 * sum(plc for _, plc in errors)
+
+
+def test_concealment_fades() -> None:
+    decoder, encoder, source = opus.Decoder(), opus.Encoder(), tone(500)
+    for n in range(20):
+        decoder.decode(encoder.encode(source(n)))
+    guesses = [np.abs(decoder.conceal().astype(int)).max() for _ in range(20)]
+    assert guesses[0] > 1000
+    assert guesses[-1] < guesses[0] / 4
+
+
+@pytest.mark.parametrize("packet", [b"", b"\xff" * 1275, b"\x03", b"\xfb\xff" * 100])
+def test_what_is_no_packet_is_concealed_and_counted(packet: bytes) -> None:
+    decoder = opus.Decoder()
+    sound = decoder.decode(packet)
+    assert len(sound) > 0
+    assert decoder.unreadable in (0, 1)
+
+
+def test_length_agrees_with_what_is_decoded() -> None:
+    encoder, decoder = opus.Encoder(), opus.Decoder()
+    packet = encoder.encode(tone(500)(0))
+    assert opus.length(packet) == 960
+    assert len(decoder.decode(packet)) == 320
+    assert opus.length(b"") == 0
+    assert opus.length(bytes([0x03])) == 0
+
+
+def test_the_setting_does_not_flap_at_the_edge() -> None:
+    encoder = opus.Encoder()
+    encoder.protect(0.03)
+    lossy = encoder._application
+    encoder.protect(0.02)
+    assert encoder._application == lossy
+    encoder.protect(0.0)
+    assert encoder._application != lossy

@@ -1,0 +1,281 @@
+"""The pool with real worker processes, a real browser leg (aiortc) and a PBX's end of the patch."""
+
+import asyncio
+import dataclasses
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from media.audiosocket import UUID, encode
+from media.pool import (
+    Intruder,
+    LegDown,
+    LegNotReady,
+    LegRefused,
+    LegUp,
+    MediaSettings,
+    Overloaded,
+    PatchDown,
+    PatchUp,
+    Pool,
+    Quality,
+)
+from tests.support.browser_leg import BrowserLeg, power_at, tone
+from tests.unit.media.conftest import SETTINGS, Events
+from tests.unit.media.pbx_end import PbxEnd
+
+
+@asynccontextmanager
+async def connected(pool: Pool, browser: BrowserLeg | None = None) -> AsyncIterator[tuple[BrowserLeg, str]]:
+    async with browser or BrowserLeg() as open_browser:
+        opened = await pool.open_leg(await open_browser.offer(), owner="anna")
+        await open_browser.accept(opened.answer)
+        await wait_alive(pool, opened.leg)
+        yield open_browser, opened.leg
+
+
+async def wait_alive(pool: Pool, leg: str) -> None:
+    async with asyncio.timeout(15):
+        while not pool.alive(leg):  # noqa: ASYNC110  the pool is asked, as the readiness gate asks it
+            await asyncio.sleep(0.02)
+
+
+async def test_agent_and_caller_hear_each_other(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (browser, leg):
+        assert (await events.next(LegUp)).leg == leg
+        endpoint = await pool.open_patch(leg)
+        assert endpoint.rate == 8000
+        async with PbxEnd(endpoint, hertz=400) as pbx:
+            up = await events.next(PatchUp)
+            assert up.accepted <= up.first_frame < up.accepted + 0.5
+            await asyncio.sleep(2)
+            heard = pbx.sound(1)
+            assert power_at(heard, 1500, 8000) > -19
+            assert power_at(heard, 900, 8000) < -50
+            assert power_at(browser.hearing(1), 400, 48000) > -20
+            assert 40 < len(pbx.heard) <= 120
+            await pool.close_patch(endpoint.uuid)
+            async with asyncio.timeout(5):
+                await pbx.closed.wait()
+        assert await events.next(PatchDown) == PatchDown(leg, endpoint.uuid, "closed")
+        await pool.close_leg(leg)
+        assert await events.next(LegDown) == LegDown(leg, "closed")
+        assert pool.not_alive_reason(leg) == "no-such-leg"
+        await pool.close_leg(leg)
+        await pool.close_patch(endpoint.uuid)
+
+
+async def test_sixteen_kilohertz_to_the_pbx(pool: Pool) -> None:
+    async with connected(pool, BrowserLeg(tone(6000))) as (browser, leg):
+        endpoint = await pool.open_patch(leg, rate=16000)
+        async with PbxEnd(endpoint, hertz=5000) as pbx:
+            await asyncio.sleep(1.5)
+            assert power_at(pbx.sound(0.8), 6000, 16000) > -22
+            assert power_at(browser.hearing(0.8), 5000, 48000) > -22
+
+
+async def test_a_bad_offer_is_refused_with_its_reason(pool: Pool) -> None:
+    with pytest.raises(LegRefused, match="m= line"):
+        await pool.open_leg("nonsense", owner="anna")
+    assert pool.stats()[0].legs == 0
+
+
+async def test_no_patch_before_the_leg_is_alive(pool: Pool) -> None:
+    with pytest.raises(LegNotReady, match="no-such-leg"):
+        await pool.open_patch("nobody")
+    async with BrowserLeg() as browser:
+        opened = await pool.open_leg(await browser.offer(), owner="anna")
+        with pytest.raises(LegNotReady, match="connecting"):
+            await pool.open_patch(opened.leg)
+
+
+async def test_one_patch_at_a_time(pool: Pool) -> None:
+    async with connected(pool) as (_, leg):
+        first = await pool.open_patch(leg)
+        with pytest.raises(LegNotReady, match="already-patched"):
+            await pool.open_patch(leg)
+        await pool.close_patch(first.uuid)
+        await pool.open_patch(leg)
+
+
+async def test_mute_is_silence_at_the_pbx_and_ends(pool: Pool) -> None:
+    async with connected(pool) as (_, leg), PbxEnd(await pool.open_patch(leg)) as pbx:
+        await pool.set_leg(leg, muted=True)
+        await asyncio.sleep(0.8)
+        assert not pbx.sound(0.4).any()
+        assert pool.alive(leg)
+        await pool.set_leg(leg, muted=False)
+        await asyncio.sleep(0.8)
+        assert power_at(pbx.sound(0.4), 1500, 8000) > -19
+
+
+async def test_on_hold_the_caller_hears_music_and_the_agent_nothing(pool: Pool) -> None:
+    async with connected(pool) as (browser, leg), PbxEnd(await pool.open_patch(leg)) as pbx:
+        await asyncio.sleep(0.3)
+        await pool.set_leg(leg, hold=True)
+        await asyncio.sleep(1.5)
+        music = pbx.sound(0.8)
+        assert np.sqrt(np.mean(music.astype(float) ** 2)) > 300
+        assert power_at(music, 1500, 8000) < -45
+        assert power_at(browser.hearing(0.5), 400, 48000) < -60
+
+
+async def test_a_microphone_that_falls_silent_gives_the_call_back(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (browser, leg):
+        endpoint = await pool.open_patch(leg)
+        async with PbxEnd(endpoint) as pbx:
+            await asyncio.sleep(0.5)
+            browser.sending = False
+            await asyncio.sleep(1.2)
+            assert pool.not_alive_reason(leg) == "no-microphone"
+            noise = pbx.sound(0.2).astype(float)
+            assert 1 < np.sqrt(np.mean(noise**2)) < 100
+            assert (await events.next(PatchDown)).why == "no-microphone"
+            async with asyncio.timeout(5):
+                await pbx.closed.wait()
+        browser.sending = True
+        await wait_alive(pool, leg)
+        await pool.open_patch(leg)
+
+
+async def test_without_signalling_a_silent_microphone_gives_the_call_back_at_once(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (browser, leg), PbxEnd(await pool.open_patch(leg)) as pbx:
+        pool.signal_lost(leg)
+        await asyncio.sleep(1)
+        assert not pbx.closed.is_set()
+        browser.sending = False
+        assert (await events.next(PatchDown, within=1.8)).why == "signal-lost"
+
+
+async def test_signalling_that_came_back_counts_as_never_lost(pool: Pool) -> None:
+    async with connected(pool) as (browser, leg), PbxEnd(await pool.open_patch(leg)) as pbx:
+        pool.signal_lost(leg)
+        pool.signal_back(leg)
+        browser.sending = False
+        await asyncio.sleep(0.9)
+        assert not pbx.closed.is_set()
+
+
+async def test_a_new_call_hears_nothing_of_the_last_one(pool: Pool) -> None:
+    async with connected(pool) as (browser, leg):
+        first = await pool.open_patch(leg)
+        async with PbxEnd(first):
+            await asyncio.sleep(0.5)
+            await pool.close_patch(first.uuid)
+        browser.microphone.source = tone(2500)
+        # Time for what is on its way, not for what lies in the 40 ms that the buffer starts with.
+        await asyncio.sleep(0.035)
+        async with PbxEnd(await pool.open_patch(leg)) as pbx:
+            await asyncio.sleep(0.8)
+            whole = np.concatenate(pbx.heard)
+            for start in range(0, len(whole) - 160, 160):
+                assert power_at(whole[start : start + 160], 1500, 8000) < -30
+            assert power_at(pbx.sound(0.3), 2500, 8000) > -20
+
+
+async def test_an_intruder_is_reported_and_gets_nothing(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (_, leg):
+        endpoint = await pool.open_patch(leg)
+        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+        stranger = uuid.uuid4()
+        writer.write(encode(UUID, stranger.bytes))
+        intruder = await events.next(Intruder)
+        assert (intruder.uuid, intruder.why) == (str(stranger), "uuid not expected")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        writer.close()
+
+
+async def test_a_pbx_that_does_not_call_is_reported(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (_, leg):
+        endpoint = await pool.open_patch(leg)
+        assert await events.next(PatchDown, within=8) == PatchDown(leg, endpoint.uuid, "no-call")
+        await pool.open_patch(leg)
+
+
+async def test_a_browser_that_goes_takes_its_patch_along(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (browser, leg):
+        endpoint = await pool.open_patch(leg)
+        async with PbxEnd(endpoint) as pbx:
+            await browser.close()
+            assert await events.next(LegDown) == LegDown(leg, "browser-gone")
+            assert await events.next(PatchDown) == PatchDown(leg, endpoint.uuid, "leg-down")
+            async with asyncio.timeout(5):
+                await pbx.closed.wait()
+
+
+async def test_a_browser_that_never_connects_is_dropped() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, connect_s=1.0)) as pool, BrowserLeg() as browser:
+        events = Events(pool)
+        opened = await pool.open_leg(await browser.offer(), owner="anna")
+        assert await events.next(LegDown) == LegDown(opened.leg, "ice-timeout")
+        assert pool.not_alive_reason(opened.leg) == "no-such-leg"
+        await events.stop()
+
+
+async def test_a_browser_that_hides_its_addresses_is_found(pool: Pool) -> None:
+    async with BrowserLeg() as browser:
+        offer = re.sub(r"(a=candidate:\S+ \d \S+ \d+) \S+ ", rf"\1 {uuid.uuid4()}.local ", await browser.offer())
+        assert ".local" in offer
+        opened = await pool.open_leg(offer, owner="anna")
+        await browser.accept(opened.answer)
+        await wait_alive(pool, opened.leg)
+
+
+async def test_five_percent_loss_leaves_the_voice_whole(pool: Pool, events: Events) -> None:
+    async with connected(pool, BrowserLeg(loss=0.05)) as (_, leg), PbxEnd(await pool.open_patch(leg)) as pbx:
+        await asyncio.sleep(5)
+        quality = await events.next(Quality, lambda q: q.facts.packets_in > 200)
+        assert 0 < quality.facts.lost < 0.25
+        assert quality.facts.buffer_ms < 120
+        powers = [power_at(frame, 1500, 8000) for frame in pbx.heard[25:]]
+        assert sum(power < -30 for power in powers) < 0.04 * len(powers)
+
+
+async def test_quality_tells_levels_and_counts(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (_, leg), PbxEnd(await pool.open_patch(leg)):
+        quality = await events.next(Quality, lambda q: q.facts.patch_received > 30 and q.facts.rtt_ms is not None)
+        facts = quality.facts
+        assert facts.connected
+        assert facts.level_in == pytest.approx(-17, abs=1)
+        assert facts.lost == 0
+        assert facts.rtt_ms is not None
+        assert facts.rtt_ms < 500
+        assert facts.packets_out > 30
+
+
+async def test_the_limits_of_a_worker_hold() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, max_legs_per_worker=1)) as pool, BrowserLeg() as browser:
+        offer = await browser.offer()
+        await pool.open_leg(offer, owner="anna")
+        with pytest.raises(Overloaded, match="1 of 1 legs"):
+            await pool.open_leg(offer, owner="bert")
+
+
+async def test_legs_go_to_the_emptiest_worker() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, workers=2)) as pool, BrowserLeg() as browser:
+        offer = await browser.offer()
+        for _ in range(4):
+            await pool.open_leg(offer, owner="anna")
+        assert [worker.legs for worker in pool.stats()] == [2, 2]
+
+
+async def test_ports_and_addresses_are_those_of_the_settings() -> None:
+    settings = dataclasses.replace(SETTINGS, udp_ports=(42000, 42099), public_addresses=("203.0.113.9", "127.0.0.1"))
+    async with Pool(settings) as pool, BrowserLeg() as browser:
+        opened = await pool.open_leg(await browser.offer(), owner="anna")
+        candidates = re.findall(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+)", opened.answer)
+        assert [address for address, _ in candidates] == ["203.0.113.9", "127.0.0.1"]
+        assert all(42000 <= int(port) <= 42099 for _, port in candidates)
+        await browser.accept(opened.answer)
+        await wait_alive(pool, opened.leg)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_an_address_that_no_pbx_can_call_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="audiosocket_host"):
+        Pool(MediaSettings(audiosocket_host=host))

@@ -1,0 +1,133 @@
+"""Workers that die, hang, or lose the service: the PBX's socket must close, and nothing may stay behind."""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from media.pool import LegDown, Overloaded, PatchDown, Pool, WorkerFailed, WorkerLost
+from tests.unit.media.conftest import SETTINGS, Events
+from tests.unit.media.pbx_end import PbxEnd
+from tests.unit.media.test_pool import connected
+
+SERVICE = """
+import asyncio, sys
+from media.pool import MediaSettings, Pool
+async def main():
+    async with Pool(MediaSettings(workers=2)) as pool:
+        print(*(worker.pid for worker in pool.stats()), flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
+def wait_gone(pids: list[int], within: float) -> None:
+    end = time.monotonic() + within
+    while any(running(pid) for pid in pids):
+        assert time.monotonic() < end, f"still running: {[pid for pid in pids if running(pid)]}"
+        time.sleep(0.05)
+
+
+async def replaced(pool: Pool, old: int) -> None:
+    async with asyncio.timeout(20):
+        while not pool.stats() or pool.stats()[0].pid == old:  # noqa: ASYNC110  the pool tells of losses only
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_that_dies_or_hangs_is_replaced_and_the_pbx_let_go(
+    pool: Pool, events: Events, blow: signal.Signals
+) -> None:
+    async with connected(pool) as (_, leg):
+        endpoint = await pool.open_patch(leg)
+        async with PbxEnd(endpoint) as pbx:
+            await asyncio.sleep(0.3)
+            pid = pool.stats()[0].pid
+            os.kill(pid, blow)
+            async with asyncio.timeout(6):
+                await pbx.closed.wait()
+        assert await events.next(PatchDown) == PatchDown(leg, endpoint.uuid, "worker-lost")
+        assert await events.next(LegDown) == LegDown(leg, "worker-lost")
+        assert await events.next(WorkerLost) == WorkerLost(0, (leg,))
+        assert not running(pid)
+        await replaced(pool, pid)
+    async with connected(pool) as (_, leg):
+        assert pool.alive(leg)
+
+
+async def test_a_hanging_worker_is_not_called_alive(pool: Pool) -> None:
+    async with connected(pool) as (_, leg):
+        os.kill(pool.stats()[0].pid, signal.SIGSTOP)
+        async with asyncio.timeout(3):
+            while pool.alive(leg):  # noqa: ASYNC110  asked as the dead-man renewal asks
+                await asyncio.sleep(0.02)
+        assert pool.not_alive_reason(leg) in ("worker-late", "no-such-leg")
+
+
+async def test_only_the_legs_of_the_lost_worker_are_lost() -> None:
+    async with (
+        Pool(dataclasses.replace(SETTINGS, workers=2)) as pool,
+        connected(pool) as (_, first),
+        connected(pool) as (_, second),
+    ):
+        os.kill(pool.stats()[0].pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while pool.alive(first) and pool.alive(second):  # noqa: ASYNC110  asked as the readiness gate asks
+                await asyncio.sleep(0.02)
+        assert pool.alive(first) != pool.alive(second)
+
+
+async def test_after_the_pool_no_process_is_left() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, workers=2)) as pool:
+        pids = [worker.pid for worker in pool.stats()]
+        assert len(pids) == 2
+    assert not any(running(pid) for pid in pids)
+
+
+async def test_a_late_worker_takes_no_new_leg() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, max_lateness_ms=0.0)) as pool:
+        await asyncio.sleep(1)
+        with pytest.raises(Overloaded, match="ms late"):
+            await pool.open_leg("", owner="anna")
+
+
+async def test_a_worker_that_cannot_start_is_told_at_once() -> None:
+    settings = dataclasses.replace(SETTINGS, audiosocket_host="203.0.113.1")
+    with pytest.raises(WorkerFailed):
+        async with Pool(settings):
+            pass
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+def test_workers_end_with_the_service_or_when_it_freezes(blow: signal.Signals) -> None:
+    root = Path(__file__).parents[3]
+    service = subprocess.Popen(
+        [sys.executable, "-c", SERVICE], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert service.stdout is not None
+        pids = [int(pid) for pid in service.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(running(pid) for pid in pids)
+        service.send_signal(blow)
+        wait_gone(pids, within=8)
+    finally:
+        service.kill()
+        service.wait()
+        assert service.stdout is not None
+        service.stdout.close()
