@@ -1,0 +1,101 @@
+"""A conversation of an AI and a caller, and what becomes of it when a person takes over: pure turn-taking.
+
+The two sides hear each other through the PBX only. Each asks this object what to say when *its own ear* found
+that the other side stopped, so an agent's voice takes the AI's place by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from . import script as lines
+from .script import Script
+
+ASK_HUMAN_AFTER_S = 60.0
+ASK_AGAIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Say:
+    """One line. `then` is what follows it: nothing, an escalation, or the end of the call."""
+
+    text: str
+    then: Literal["", "ask-human", "hang-up"] = ""
+
+
+class Conversation:
+    """One call. Times are seconds on any one clock."""
+
+    def __init__(self, script: Script, began: float) -> None:
+        self.script = script
+        self._began = began
+        self._at = -1  # exchange whose question was asked last
+        self._answered = True  # whether the caller has answered it
+        self._asked_human: float | None = None
+        self._to_human = 0
+        self.human = ""
+        """Name of the agent who talks to the caller; empty while the AI does."""
+        self._back = ""  # what to say first on return
+
+    @property
+    def asked_human(self) -> bool:
+        return self._asked_human is not None
+
+    def ai_turn(self, now: float) -> Say | None:
+        """The caller has stopped: the AI's next line, or None while a person speaks for it."""
+        if self.human:
+            return None
+        if self._back:
+            text, self._back = self._back, ""
+            return Say(f"{text} {self._question(again=not self._answered)}")
+        if self._wants_human(now):
+            first = self._asked_human is None
+            self._asked_human = now
+            return Say(lines.ASK_HUMAN, "ask-human") if first else Say(lines.STILL_ASKING)
+        text = self._question(again=False)
+        return Say(text, "" if self.script.exchanges[self._at].caller else "hang-up")
+
+    def ai_nudge(self) -> Say | None:
+        """Nobody has said a word for long: the AI asks whether the caller is there."""
+        return None if self.human else Say(f"{lines.STILL_THERE} {self._question(again=True)}")
+
+    def caller_turn(self) -> Say | None:
+        """The voice in the caller's ear has stopped: the caller's answer, None when it was the goodbye."""
+        if self.human:
+            said = self.script.to_human
+            line = said[min(self._to_human, len(said) - 1)]
+            self._to_human += 1
+            return Say(line)
+        if self._at < 0:
+            return Say(lines.HELLO_AGAIN)
+        self._answered = True
+        answer = self.script.exchanges[self._at].caller
+        return Say(answer) if answer else None
+
+    def caller_nudge(self) -> Say:
+        """Nobody has said a word for long: the caller asks."""
+        return Say(lines.HELLO_AGAIN)
+
+    def taken(self, agent: str) -> None:
+        """A person speaks to the caller from now on; the AI only listens."""
+        self.human, self._to_human = agent or "A colleague", 0
+        self._asked_human = self._asked_human if self._asked_human is None else float("inf")
+
+    def returned(self, note: str) -> None:
+        """The AI has the call back: its next line begins with the note. Does nothing while it has it anyway."""
+        if self.human:
+            self._back = lines.back_with(self.human, note)
+            self.human = ""
+
+    def _wants_human(self, now: float) -> bool:
+        if not self.script.asks_human_for:
+            return False
+        if self._asked_human is None:
+            return now - self._began >= ASK_HUMAN_AFTER_S
+        return now - self._asked_human >= ASK_AGAIN_S
+
+    def _question(self, *, again: bool) -> str:
+        """The AI's line: the next one, or the last one again."""
+        if not again or self._at < 0:
+            self._at = min(self._at + 1, len(self.script.exchanges) - 1)
+        self._answered = False
+        return self.script.exchanges[self._at].ai
