@@ -28,7 +28,7 @@ from .client import Address, Connection, LoginRefused
 from .facts import PAIRED, Rule, State, uuid_in
 from .joins import JoinStats, heal
 from .resync import VARIABLES, resync
-from .translate import FITNESS, PROBED, fold
+from .translate import FITNESS, PROBED, TRANSFERRED, fold
 from .wire import Message
 
 log = structlog.get_logger(__name__)
@@ -322,6 +322,7 @@ class AsteriskPbx:
         channel = self._now(call.channels.caller_id, call.channels.caller)
         await self._do(wire.set_destination(channel, place), "transfer", channel)
         await self._do(wire.redirect(channel, wire.TRANSFER_CONTEXT, "s"), "transfer", channel)
+        self._live().note(Message({"event": TRANSFERRED, "uniqueid": call.channels.caller_id}))
 
     async def send_dtmf(self, call: Call, digits: str) -> None:
         """See `ports.Pbx`. Returns when the last digit has been sent."""

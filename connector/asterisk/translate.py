@@ -44,7 +44,7 @@ from .wire import Message
 
 Step = tuple[State, list[PbxEvent]]
 
-PROBED, FITNESS, INLINE = "*probed", "*fitness", "Status"
+PROBED, FITNESS, TRANSFERRED, INLINE = "*probed", "*fitness", "*transferred", "Status"
 
 
 def fold(state: State, message: Message, at: datetime) -> Step:
@@ -339,6 +339,11 @@ def _fallback(state: State, m: Message, _at: datetime) -> Step:
     return state, [FellBack(state.id(caller)), *events]
 
 
+def _transferred(state: State, m: Message, _at: datetime) -> Step:
+    caller = m["uniqueid"]
+    return _call_gone(state, caller, "transferred") if caller in state.calls else (state, [])
+
+
 def _human(state: State, m: Message, _at: datetime) -> Step:
     """Urgency cannot be forged: the dialplan may ask for any priority, but only for the caller that runs in it."""
     if (caller := m["uniqueid"]) not in state.calls:
@@ -389,6 +394,7 @@ _HANDLERS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
     # Not from AMI: what the adapter looked up, put in the same queue so that there is one order of things.
     PROBED: _probed,
     FITNESS: _fitness,
+    TRANSFERRED: _transferred,
     INLINE: inline,
 }
 _USER_EVENTS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
@@ -400,4 +406,5 @@ _USER_EVENTS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
     "TakeoverPaired": _paired,
     "TakeoverFallback": _fallback,
     "TakeoverHuman": _human,
+    "TakeoverTransfer": _transferred,
 }
