@@ -62,9 +62,11 @@ class Engine:
         """Runs for ever."""
         self._pacer = Pacer(time.monotonic())
         while True:
-            await asyncio.sleep(max(0.0, self._pacer.wake - time.monotonic()))
+            # Phases without a leg are not woken for: a wake costs more than an empty tick.
+            wake = self._pacer.wake([phase for phase, legs in enumerate(self._phases) if legs])
+            await asyncio.sleep(max(0.0, wake - time.monotonic()))
             now = time.monotonic()
-            late = now - self._pacer.wake
+            late = now - wake
             self.lateness.add(now, late)
             self.worst = max(self.worst, late)
             for due in self._pacer.due(now):
@@ -142,6 +144,7 @@ class Engine:
             self._tell(PatchUp(entry.id, patch.id, patch.accepted, time.monotonic()))
 
         entry.attach(patch, first_frame)
+        self._align(entry)
 
     def patch_closed(self, patch: Patch, why: str) -> None:
         self.close_patch(patch.id, why)
@@ -167,6 +170,15 @@ class Engine:
         finally:
             self._drop(leg, why)
 
+    def _align(self, leg: Leg) -> None:
+        """Tick right after this browser's packets come in: 7 ms less on the way to the caller than by chance."""
+        if leg.ready is None:
+            return
+        for phase in self._phases:
+            if leg in phase:
+                phase.remove(leg)
+        self._phases[self._pacer.nearest(leg.ready)].append(leg)
+
     def _drop(self, leg: Leg, why: str) -> None:
         for patch in [patch for patch, entry in self._patches.items() if entry is leg]:
             self.close_patch(patch, "leg-down")
@@ -178,7 +190,8 @@ class Engine:
         self._tell(LegDown(leg.id, why))
 
     def _run(self, due: Due, now: float) -> None:
-        legs = self._phases[due.phase]
+        # A leg that changed its phase may have had this tick already.
+        legs = [leg for leg in self._phases[due.phase] if leg.tick < due.tick]
         frames = [(leg, leg.collect(now)) for leg in legs]
         heard = [(leg, frame) for leg, frame in frames if frame is not None]
         cleaned = dict(
@@ -188,7 +201,7 @@ class Engine:
                 strict=True,
             )
         )
-        for leg in list(legs):
+        for leg in legs:
             leg.deliver(cleaned.get(leg.id), due.tick)
             self._watch(leg, due.tick)
 

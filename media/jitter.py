@@ -101,6 +101,13 @@ class JitterBuffer:
         wanted = self.spread_ms + _MARGIN_MS + (_FRAME_MS if self._loss > _FEC_LOSS else 0.0)
         return min(wanted, _LONGEST_MS)
 
+    @property
+    def ready(self) -> float | None:
+        """A moment (monotonic seconds; others every 20 ms) at which a frame can be played with no needless wait."""
+        if self._last is None:
+            return None
+        return (self._sorted[0] + self._ms(self._last) + self.target_ms) / 1000
+
     def push(self, timestamp: int, payload: bytes, now: float, length: int = 960) -> None:
         """`timestamp` as on the wire (32 bit); `length`: how long the packet plays, in the RTP clock."""
         extended = self._unwrap(timestamp)

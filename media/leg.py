@@ -43,6 +43,8 @@ class Leg:
         self.muted = False
         self.hold = False
         self.signal = True
+        self.tick = -1
+        "The last one run."
         self._jitter = JitterBuffer()
         self._decoder = opus.Decoder()
         self._encoder = opus.Encoder()
@@ -52,6 +54,11 @@ class Leg:
         self._silent_ticks = 1_000_000
         self._ssrc: int | None = None
         self._lost_before = (0, 0)
+
+    @property
+    def ready(self) -> float | None:
+        """See `JitterBuffer.ready`."""
+        return self._jitter.ready
 
     # Ticks without a packet, not seconds: if this process was held up, the packets are still in the socket.
 
@@ -95,6 +102,7 @@ class Leg:
 
     def deliver(self, frame: Frame | None, tick: int) -> None:
         """`frame`: what the voice chain made of the collected one. Sends 20 ms each way."""
+        self.tick = tick
         heard = SILENCE
         if self.patch is not None:
             self.patch.send(self._for_pbx(frame, tick))

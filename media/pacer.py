@@ -6,6 +6,7 @@ PBX's mixer as delay for the rest of the call (measured: up to 90 ms), so what i
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .frame import TICK
@@ -25,16 +26,22 @@ class Due:
 
 
 class Pacer:
-    """`due(now)` names what to run; `wake` is when to ask next. All times are monotonic seconds."""
+    """`due(now)` names what to run; `wake()` is when to ask next. All times are monotonic seconds."""
 
     def __init__(self, start: float) -> None:
         self._start = start
         self._slot = 0
         self.skipped = 0
 
-    @property
-    def wake(self) -> float:
-        return self._start + self._slot * SLOT
+    def wake(self, phases: Collection[int] = range(PHASES)) -> float:
+        """When the next of these phases is due; the first phase always counts, as the pulse of an idle worker."""
+        slot = next(s for s in range(self._slot, self._slot + PHASES) if s % PHASES == 0 or s % PHASES in phases)
+        return self._start + slot * SLOT
+
+    def nearest(self, moment: float) -> int:
+        """The phase that ticks soonest at or after the moment."""
+        waits = [(self._start + phase * SLOT - moment) % TICK for phase in range(PHASES)]
+        return waits.index(min(waits))
 
     def due(self, now: float) -> list[Due]:
         """The phases whose time has come, oldest first; each at most once."""

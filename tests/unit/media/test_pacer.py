@@ -14,10 +14,10 @@ def test_every_phase_ticks_every_20_ms_on_the_absolute_schedule() -> None:
     pacer = Pacer(100.0)
     seen = []
     for _ in range(4000):
-        at = pacer.wake
+        at = pacer.wake()
         seen += [(at, due) for due in pacer.due(at)]
     assert pacer.skipped == 0
-    assert pacer.wake == pytest.approx(100.0 + 4000 * SLOT)
+    assert pacer.wake() == pytest.approx(100.0 + 4000 * SLOT)
     for phase in range(PHASES):
         times = [at for at, due in seen if due.phase == phase]
         assert times == pytest.approx([100.0 + phase * SLOT + 0.02 * n for n in range(1000)])
@@ -27,8 +27,8 @@ def test_lateness_does_not_shift_the_schedule() -> None:
     chance = random.Random(1)
     pacer = Pacer(0.0)
     for _ in range(10_000):
-        pacer.due(pacer.wake + chance.uniform(0, 0.004))
-    assert pacer.wake == pytest.approx(10_000 * SLOT)
+        pacer.due(pacer.wake() + chance.uniform(0, 0.004))
+    assert pacer.wake() == pytest.approx(10_000 * SLOT)
 
 
 def test_too_early_is_nothing_to_do() -> None:
@@ -59,8 +59,8 @@ def test_no_wake_runs_a_phase_twice_and_every_slot_is_run_or_counted(steps: list
             assert entry.tick > ticks.get(entry.phase, -1)
             ticks[entry.phase] = entry.tick
         ran += len(due)
-    assert pacer.wake == pytest.approx((ran + pacer.skipped) * SLOT)
-    assert pacer.wake > now - 1e-6
+    assert pacer.wake() == pytest.approx((ran + pacer.skipped) * SLOT)
+    assert pacer.wake() > now - 1e-6
 
 
 def test_lateness_forgets_after_its_span() -> None:
@@ -72,3 +72,19 @@ def test_lateness_forgets_after_its_span() -> None:
     for n in range(2200):
         lateness.add(1 + n * 0.005, 0.001)
     assert lateness.p99() == 0.001
+
+
+def test_the_nearest_phase_is_the_next_to_tick() -> None:
+    pacer = Pacer(100.0)
+    for moment, phase in [(100.0, 0), (100.001, 1), (100.0149, 3), (100.0151, 0), (99.99, 2)]:
+        assert pacer.nearest(moment) == phase
+
+
+def test_phases_without_work_are_not_woken_for_and_not_counted_as_skipped() -> None:
+    pacer = Pacer(0.0)
+    wakes = []
+    for _ in range(20):
+        wakes.append(pacer.wake([2]))
+        pacer.due(wakes[-1])
+    assert wakes == pytest.approx([0.01 * n for n in range(20)])
+    assert pacer.skipped == 0

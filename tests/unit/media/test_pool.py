@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import random
 import re
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -279,3 +281,38 @@ async def test_ports_and_addresses_are_those_of_the_settings() -> None:
 def test_an_address_that_no_pbx_can_call_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="audiosocket_host"):
         Pool(MediaSettings(audiosocket_host=host))
+
+
+async def test_garbage_at_the_browsers_port_does_not_end_the_leg(pool: Pool, events: Events) -> None:
+    chance = random.Random(7)
+    stun = bytes.fromhex("000100082112a442") + bytes(12)
+    wires = [
+        b"",
+        b"\x00",
+        b"\x80",
+        b"\x80\x00" * 1000,
+        stun,
+        stun + b"\x00\x06\x00\xff",
+        stun + b"\x00\x20\x00\x04abcd",
+    ]
+    wires += [chance.randbytes(chance.randrange(1, 1600)) for _ in range(300)]
+    wires += [bytes([first]) + chance.randbytes(60) for first in range(256)]
+    async with connected(pool) as (_, leg):
+        opened = await pool.open_leg(await (spare := BrowserLeg()).offer(), owner="bert")
+        found = re.findall(r"a=candidate:\S+ 1 udp \d+ ([\d.]+) (\d+)", opened.answer)
+        targets = [(address, int(port)) for address, port in found]
+        assert targets
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for address, port in targets:
+                for wire in wires:
+                    sender.sendto(wire, (address, port))
+            await spare.accept(opened.answer)
+            await wait_alive(pool, opened.leg)
+            for address, port in targets:
+                for wire in wires:
+                    sender.sendto(wire, (address, port))
+            await asyncio.sleep(0.5)
+            assert pool.alive(opened.leg)
+        assert pool.alive(leg)
+        assert not [event for event in events.seen if isinstance(event, LegDown)]
+        await spare.close()
