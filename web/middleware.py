@@ -54,6 +54,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.Overloaded: Problem("overloaded", 503, "There is no room for this now"),
 }
 
+_URN = "urn:takeover:"
 _HTTP_SLUGS = {404: "not-found", 405: "method-not-allowed", 413: "bad-request"}
 _HTTP_DETAILS = {
     404: "There is no such path; GET /api/v1/openapi.json lists those there are.",
@@ -78,6 +79,12 @@ def problem_of(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]] |
             headers["WWW-Authenticate"] = 'Bearer realm="takeover"'
         return row.status, _body(row.slug, row.title, row.status, _sentence(error), facts), headers
     return None
+
+
+def slug_of(error: Exception) -> str:
+    """The stable name of an error we know."""
+    found = problem_of(error)
+    return str(found[1]["type"]).removeprefix(_URN) if found is not None else "internal"
 
 
 def problem_response(error: Exception) -> web.Response | None:
@@ -159,7 +166,7 @@ def _bad_request(error: errors.BadRequest) -> dict[str, Any]:
 
 
 def _body(slug: str, title: str, status: int, detail: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": f"urn:takeover:{slug}", "title": title, "status": status, "detail": detail, **facts}
+    return {"type": f"{_URN}{slug}", "title": title, "status": status, "detail": detail, **facts}
 
 
 def _sentence(error: Exception) -> str:

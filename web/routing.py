@@ -29,6 +29,8 @@ Need = Act | Public | Callable[[Any], Act]
 
 B = TypeVar("B", bound=Body)
 
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
 
 class Calls(Protocol):
     """Where a route's call is found."""
@@ -105,7 +107,7 @@ class Router:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             who = await self._guard.authenticate(request, required=route.act != "public")
-            if request.method not in ("GET", "HEAD", "OPTIONS"):
+            if request.method not in _SAFE or "Upgrade" in request.headers:  # a WebSocket begins with a GET
                 self._site.check_origin(request, by_cookie=who is not None and who.by_cookie)
             body = await _read(request, route.body) if route.body is not None else None
             act = route.act(body) if callable(route.act) else route.act

@@ -91,6 +91,8 @@ async def _converse(
     writer = asyncio.create_task(_write(socket, client, hub))
     try:
         done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        if client.closing is not None:  # closing from our side ends the reader first: let the close frame leave
+            done, _ = await asyncio.wait((writer,), timeout=_SEND_DEADLINE)
         if writer in done and isinstance(writer.exception(), TimeoutError):
             log.info("events-client-dropped", agent=client.principal.actor.id, why="it does not read")
             abort()

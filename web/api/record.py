@@ -8,6 +8,7 @@ from connector.domain.errors import TakeoverError
 from connector.ports import Journal
 
 from ..errors import WebError
+from ..middleware import slug_of
 
 
 @asynccontextmanager
@@ -19,6 +20,6 @@ async def recorded(
     try:
         yield
     except (WebError, TakeoverError) as error:
-        await journal.outcome(number, type(error).__name__, {})
+        await journal.outcome(number, slug_of(error), {})
         raise
     await journal.outcome(number, "ok", {})

@@ -1,0 +1,374 @@
+"""The events socket: what is told to whom, and that nobody waits for a client that does not read."""
+
+import asyncio
+import json
+import time
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from connector.domain.calls import CallId
+from connector.domain.events import CallChanged, PbxDown, Talking
+from connector.domain.people import Actor
+from connector.domain.transcript import Turn
+from tests.unit.web.house import House, make_call, until_closed
+from web import socket as events
+
+Json = dict[str, Any]
+AT = "2026-01-02T03:04:05.000Z"
+
+
+async def frame(socket: aiohttp.ClientWebSocketResponse) -> Json:
+    """The next frame."""
+    async with asyncio.timeout(5):
+        message = await socket.receive()
+    assert message.type is aiohttp.WSMsgType.TEXT, message
+    found: Json = json.loads(message.data)
+    return found
+
+
+async def change(socket: aiohttp.ClientWebSocketResponse, wanted: Callable[[Json], bool]) -> Json:
+    """The next change of a delta that is wanted."""
+    while True:
+        for one in (await frame(socket)).get("changes", ()):
+            if wanted(one):
+                found: Json = one
+                return found
+
+
+def kind(name: str) -> Callable[[Json], bool]:
+    return lambda one: one["kind"] == name
+
+
+async def test_hello_is_answered_by_a_snapshot_of_what_one_may_see(house: House) -> None:
+    house.call("1", queue="sales")
+    mine = house.call("2", queue="support")
+    anna = await house.person("anna", queues=("support",))
+    snapshot = await frame(await anna.events())
+    assert snapshot["type"] == "snapshot"
+    assert snapshot["rev"] == house.registry.rev
+    assert [call["id"] for call in snapshot["calls"]] == [mine]
+    assert (snapshot["me"]["name"], snapshot["me"]["role"]) == ("Anna", "agent")
+    assert snapshot["pbxs"] == [{"name": "lab", "up": True, "why": "", "version": "22.0.0"}]
+
+
+async def test_a_call_reads_as_in_the_contract(house: House) -> None:
+    house.call("1")
+    anna = await house.person("anna")
+    call = (await frame(await anna.events()))["calls"][0]
+    assert call == {
+        "id": "lab~1700000000.1",
+        "pbx": "lab",
+        "tenant": "default",
+        "queue": "sales",
+        "caller": {"number": "+491701234567", "name": "Erika"},
+        "ai": {"name": "acme", "ref": ""},
+        "started_at": AT,
+        "answered_at": None,
+        "topology": "dialled",
+        "modes": [
+            {"mode": mode, "possible": True, "how": "live", "why": ""}
+            for mode in ("monitor", "whisper", "barge", "takeover")
+        ],
+        "engagements": [],
+        "escalation": None,
+        "recording": "",
+        "notes": [],
+        "talking": {"caller": False, "ai": False, "agent": False},
+    }
+
+
+async def test_calls_come_talk_and_go(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    call = house.call("1")
+    assert (await change(socket, kind("call")))["call"]["id"] == call
+    house.registry.apply(Talking(call, "caller", on=True))
+    assert await change(socket, kind("talking")) == {"kind": "talking", "call": call, "role": "caller", "on": True}
+    house.registry.apply(PbxDown("lab", "gone"))
+    assert (await change(socket, kind("pbx")))["pbx"] == {
+        "name": "lab",
+        "up": False,
+        "why": "gone",
+        "version": "22.0.0",
+    }
+    house.hang_up(call)
+    assert await change(socket, kind("call-gone")) == {"kind": "call-gone", "id": call, "why": "hangup"}
+
+
+async def test_a_call_that_leaves_ones_queue_is_gone(house: House) -> None:
+    anna = await house.person("anna", queues=("sales",))
+    call = house.call("1", queue="sales")
+    socket = await anna.events()
+    await frame(socket)
+    house.registry.apply(CallChanged(make_call("1", queue="support")))
+    assert await change(socket, kind("call-gone")) == {"kind": "call-gone", "id": call, "why": "not-yours"}
+    house.registry.apply(Talking(call, "caller", on=True))
+    house.registry.apply(CallChanged(make_call("2", queue="sales")))
+    assert (await frame(socket))["changes"][0]["kind"] == "call"  # and not the talking of a call that is not hers
+
+
+async def test_an_engagement_is_told_from_beginning_to_end(house: House) -> None:
+    anna, ben = await house.person("anna"), await house.person("ben")
+    call, leg = house.call("1"), await anna.leg()
+    socket = await ben.events()
+    await frame(socket)
+    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    active = await change(socket, lambda one: one["kind"] == "engagement" and one["engagement"]["phase"] == "active")
+    assert active["engagement"] | {"since": AT} == {
+        "id": made.body["id"],
+        "call": call,
+        "agent": made.body["agent"],
+        "agent_name": "Anna",
+        "mode": "takeover",
+        "phase": "active",
+        "since": AT,
+        "leg": leg,
+        "hold": False,
+        "ended": None,
+    }
+    await anna.ask("POST", f"engagements/{made.body['id']}/release", {"note": "she agreed"})
+    ended = await change(socket, lambda one: one["kind"] == "engagement" and one["engagement"]["ended"] is not None)
+    assert (ended["engagement"]["ended"], ended["engagement"]["phase"]) == ("released", "ended")
+
+
+async def test_the_own_end_is_told_even_after_the_call_is_gone(house: House) -> None:
+    anna = await house.person("anna")
+    call, leg = house.call("1"), await anna.leg()
+    await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    socket = await anna.events(leg)
+    await frame(socket)
+    house.hang_up(call)
+    ended = await change(socket, lambda one: one["kind"] == "engagement" and one["engagement"]["ended"] is not None)
+    assert ended["engagement"]["ended"] == "caller-hangup"
+
+
+async def test_turns_are_told_as_they_change(house: House) -> None:
+    anna = await house.person("anna")
+    ai = await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    socket = await anna.events()
+    await frame(socket)
+    turn = {"turn": "t1", "speaker": "caller", "text": "Hal", "at": AT, "final": False}
+    assert (await ai.ask("POST", f"calls/{call}/transcript", turn)).body == {"new": True}
+    assert await change(socket, kind("turn")) == {"kind": "turn", "call": call, "turn": turn}
+    assert (await ai.ask("POST", f"calls/{call}/transcript", {**turn, "text": "Hallo"})).body == {"new": False}
+    assert (await change(socket, kind("turn")))["turn"]["text"] == "Hallo"
+    listed = await anna.ask("GET", f"calls/{call}/transcript")
+    assert listed.body["turns"] == [{**turn, "text": "Hallo"}]
+
+
+async def test_invisible_direction_marks_do_not_reach_the_panel(house: House) -> None:
+    ai = await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    turn = {"turn": "t1", "speaker": "caller", "text": "a\u202eb\u2066c", "at": AT}
+    await ai.ask("POST", f"calls/{call}/transcript", turn)
+    listed = await ai.ask("GET", f"calls/{call}/transcript")
+    assert listed.body["turns"][0]["text"] == "abc"
+
+
+async def test_an_ai_is_told_of_its_calls_and_takeovers_and_of_nothing_else(house: House) -> None:
+    house.call("9", ai="globex")
+    mine = house.call("1", ai="acme")
+    ai = await house.machine("bot", "ai", ai="acme")
+    anna = await house.person("anna")
+    socket = await ai.events()
+    assert (await frame(socket))["call"]["id"] == mine
+    house.call("8", ai="globex")
+    later = house.call("2", ai="acme")
+    told = await frame(socket)
+    assert (told["type"], told["call"]["id"]) == ("call", later)
+    leg = await anna.leg()
+    made = await anna.ask("POST", f"calls/{mine}/engagements", {"mode": "takeover", "leg": leg})
+    started = await frame(socket)
+    assert (started["type"], started["call"], started["agent"]) == ("takeover.started", mine, "Anna")
+    human = {"turn": "h", "speaker": "agent", "text": "I am Anna", "at": datetime.now(UTC).isoformat()}
+    assert (await ai.ask("POST", f"calls/{mine}/transcript", human)).status == 200
+    await anna.ask("POST", f"engagements/{made.body['id']}/release", {"note": "be kind"})
+    ended = await frame(socket)
+    assert (ended["type"], ended["note"]) == ("takeover.ended", "be kind")
+    assert [turn["text"] for turn in ended["human"]] == ["I am Anna"]
+    await anna.ask("POST", f"calls/{mine}/coach", {"text": "offer a refund"})
+    coached = await frame(socket)
+    assert (coached["type"], coached["text"], coached["by"]) == ("coach", "offer a refund", "Anna")
+    house.hang_up(mine)
+    assert await frame(socket) == {"type": "call.ended", "call": mine, "why": "hangup"}
+
+
+async def test_a_measurement_reaches_the_panels(house: House) -> None:
+    anna, ai = await house.person("anna"), await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    socket = await anna.events()
+    await frame(socket)
+    assert (await ai.ask("POST", f"calls/{call}/measurement", {"heard_ms": 31.5, "gap_ms": 20})).status == 204
+    facts = {"heard_ms": 31.5, "gap_ms": 20.0}
+    assert await change(socket, kind("measured")) == {"kind": "measured", "call": call, "facts": facts}
+
+
+async def test_ping_and_resume(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    snapshot = await frame(socket)
+    await socket.send_json({"type": "ping", "t": 12.5})
+    assert await frame(socket) == {"type": "pong", "t": 12.5}
+    await socket.send_json({"type": "resume", "rev": snapshot["rev"]})
+    assert await frame(socket) == {"type": "delta", "rev": snapshot["rev"], "changes": []}
+    await socket.send_json({"type": "resume", "rev": snapshot["rev"] - 1})
+    assert (await frame(socket))["type"] == "snapshot"
+
+
+async def test_losing_the_socket_is_told_to_the_leg_and_so_is_its_return(house: House) -> None:
+    anna = await house.person("anna")
+    leg = await anna.leg()
+    socket = await anna.events(leg)
+    await frame(socket)
+    await socket.close()
+    async with asyncio.timeout(5):
+        while house.legs.lost != [leg]:
+            await asyncio.sleep(0.01)
+    again = await anna.events(leg)
+    await frame(again)
+    assert house.legs.lost == []
+
+
+async def test_nobody_can_say_hello_for_anothers_leg(house: House) -> None:
+    anna, eve = await house.person("anna"), await house.person("eve")
+    leg = await anna.leg()
+    socket = await eve.events(leg)
+    await frame(socket)
+    gone = await change(socket, kind("leg"))
+    assert gone == {"kind": "leg", "leg": leg, "up": False, "why": "no-such-leg"}
+    await socket.close()
+    await asyncio.sleep(0.05)
+    assert house.legs.lost == []
+
+
+async def test_quality_and_leg_news_reach_their_own_session_only(house: House) -> None:
+    anna, ben = await house.person("anna"), await house.person("ben")
+    leg = await anna.leg()
+    hers, his = await anna.events(leg), await ben.events()
+    await frame(hers)
+    await frame(his)
+    session = house.desk.owner(leg)
+    assert session is not None
+    house.hub.quality(session, leg, {"rtt_ms": 12})
+    house.hub.leg_changed(session, leg, up=True)
+    delta = await frame(hers)
+    assert [one["kind"] for one in delta["changes"]] == ["quality", "leg"]
+    await his.send_json({"type": "ping", "t": 1})
+    assert (await frame(his))["type"] == "pong"
+
+
+async def test_the_service_stopping_closes_every_socket(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    house.hub.close()
+    assert (await until_closed(socket))[1] == 1012
+
+
+async def say(house: House, call: CallId, count: int) -> None:
+    """An AI that says a great deal."""
+    ai = Actor("ai", "bot", "ai", ai="acme")
+    for number in range(count):
+        turn = Turn(str(number), "ai", "x" * 2_000, datetime.now(UTC), final=False)
+        await house.parts.transcripts.put(ai, call, turn)
+
+
+async def test_a_stalled_client_costs_the_others_nothing_and_is_dropped(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_SEND_DEADLINE", 1.0)
+    anna, ben = await house.person("anna"), await house.person("ben")
+    call = house.call("1")
+    stalled, reading = await anna.events(), await ben.events()
+    await frame(stalled)
+    await frame(reading)
+    transport = stalled._response.connection.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.pause_reading()
+    longest = 0.0
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            began = time.monotonic()
+            await say(house, call, 200)
+            await reading.send_json({"type": "ping", "t": 1})
+            while (await frame(reading))["type"] != "pong":
+                pass
+            longest = max(longest, time.monotonic() - began)
+            clients = list(house.hub._clients)
+            assert all(client.outbox._bytes <= client.outbox.limit_bytes for client in clients)
+        async with asyncio.timeout(10):
+            while len(house.hub) == 2:
+                await asyncio.sleep(0.05)
+                await say(house, call, 100)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert longest < 3.0  # a stalled send would have cost the deadline of 1 s in each of the rounds
+    assert peak < 64_000_000
+    await reading.send_json({"type": "ping", "t": 2})
+    while (await frame(reading)) != {"type": "pong", "t": 2}:
+        pass
+
+
+async def test_a_slow_client_gets_a_snapshot_instead_of_everything_it_missed(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    client = next(iter(house.hub._clients))
+    client.outbox.limit_items = 5
+    for number in range(20):
+        house.call(str(number))
+    snapshot = await frame(socket)
+    assert (snapshot["type"], len(snapshot["calls"])) == ("snapshot", 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("{", 'input: "{" is not accepted; send valid JSON (EOF while parsing an object at line 1 column 1)'),
+        ('{"type":"dance"}', "'type' must be one of 'hello', 'ping', 'resume'"),
+        ('{"t":1}', "say 'type'"),
+        ('{"type":"ping"}', "ping.t: it is missing; add it"),
+        ('{"type":"ping","t":"1"}', 'ping.t: "1" is not accepted; it should be a valid number'),
+        ('{"type":"resume","rev":-1}', "resume.rev: -1 is not accepted; it should be greater than or equal to 0"),
+        ('{"type":"hello","leg":5}', "hello.leg: 5 is not accepted; it should be a valid string"),
+        ('{"type":"hello","x":1}', 'hello.x: "x" is not accepted; there is no such field'),
+    ],
+)
+async def test_a_wrong_message_is_answered_in_words_and_ends_the_socket(house: House, text: str, detail: str) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    await socket.send_str(text)
+    said, code = await until_closed(socket)
+    problem = json.loads(said[-1])
+    assert (problem["type"], problem["problem"], code) == ("problem", "urn:takeover:bad-request", 4400)
+    assert detail in problem["detail"]
+
+
+async def test_binary_frames_and_resume_before_hello_are_refused(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.client.ws_connect(f"{house.url}/api/v1/events")
+    await socket.send_json({"type": "resume", "rev": 1})
+    said, _ = await until_closed(socket)
+    assert 'send {\\"type\\":\\"hello\\"} first' in said[-1]
+    socket = await anna.events()
+    await socket.send_bytes(b"\0")
+    said, code = await until_closed(socket)
+    assert ("send JSON in text frames" in said[-1], code) == (True, 4400)
+
+
+async def test_a_message_over_the_limit_ends_the_socket(house: House) -> None:
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    await socket.send_str('{"type":"ping","t":1,"x":"' + "x" * 10_000 + '"}')
+    assert (await until_closed(socket))[1] == 1009

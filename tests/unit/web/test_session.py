@@ -1,0 +1,241 @@
+"""Logging in and out, and what must not work."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from connector.domain.calls import Mode, Phase
+from connector.store import Store
+from tests.unit.web.house import PASSWORD, House, until_closed
+from web.passwords import hash_password
+
+LOGIN = {"username": "anna", "password": PASSWORD}
+
+
+async def test_login_tells_who_one_is_and_sets_a_guarded_cookie(house: House) -> None:
+    await house.account("anna", "supervisor")
+    visitor = await house.visitor()
+    answer = await visitor.ask("POST", "session", LOGIN)
+    assert (answer.status, answer.body["name"], answer.body["role"]) == (200, "Anna", "supervisor")
+    assert "override" in answer.body["may"]
+    assert answer.body["destinations"] == {"lab": ["support"]}
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "Secure" not in cookie  # plain http, where a Secure cookie would not come back
+    assert (await visitor.ask("GET", "session")).body["name"] == "Anna"
+
+
+async def test_by_https_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
+    async with House(tmp_path, https=True) as house:
+        await house.account("anna")
+        answer = await (await house.visitor()).ask("POST", "session", LOGIN)
+        assert answer.status == 200
+        assert answer.headers["Set-Cookie"].startswith("__Host-takeover=")
+        assert "Secure" in answer.headers["Set-Cookie"]
+        assert "max-age" in answer.headers["Strict-Transport-Security"]
+
+
+@pytest.mark.parametrize("username", ["anna", "nobody"])
+async def test_a_wrong_password_and_an_unknown_name_read_the_same(house: House, username: str) -> None:
+    await house.account("anna")
+    answer = await (await house.visitor()).ask("POST", "session", {"username": username, "password": "wrong"})
+    assert (answer.status, answer.slug) == (401, "not-logged-in")
+    assert answer.body["detail"] == "The name or the password is wrong."
+
+
+async def test_login_makes_a_fresh_session_whatever_cookie_came_along(house: House) -> None:
+    await house.account("anna")
+    planted = await house.visitor(Cookie="takeover=planted-by-somebody")
+    answer = await planted.ask("POST", "session", LOGIN)
+    assert answer.status == 200
+    assert "planted-by-somebody" not in answer.headers["Set-Cookie"]
+    attacker = await house.visitor(Cookie="takeover=planted-by-somebody")
+    assert (await attacker.ask("GET", "session")).status == 401
+
+
+async def test_a_second_login_ends_the_browsers_first_session(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor()
+    first = (await visitor.ask("POST", "session", LOGIN)).headers["Set-Cookie"].split(";")[0]
+    await visitor.ask("POST", "session", LOGIN)
+    assert (await (await house.visitor(Cookie=first)).ask("GET", "session")).status == 401
+    assert (await visitor.ask("GET", "session")).status == 200
+
+
+async def test_failed_logins_wait_longer_and_longer_per_account_and_address(house: House) -> None:
+    await house.account("anna")
+    await house.account("ben")
+    visitor = await house.visitor()
+    wrong = {"username": "anna", "password": "wrong"}
+    assert [(await visitor.ask("POST", "session", wrong)).status for _ in range(6)] == [401] * 5 + [429]
+    answer = await visitor.ask("POST", "session", LOGIN)
+    assert (answer.status, answer.slug, answer.headers["Retry-After"]) == (429, "too-many-attempts", "1")
+    assert answer.body["detail"] == "Too many failed attempts. Try again in 1 s."
+    assert (await visitor.ask("POST", "session", {"username": "ben", "password": PASSWORD})).status == 200
+    house.now += 1
+    assert (await visitor.ask("POST", "session", LOGIN)).status == 200
+
+
+async def test_parallel_guesses_are_counted_too(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor()
+    wrong = {"username": "anna", "password": "wrong"}
+    answers = await asyncio.gather(*(visitor.ask("POST", "session", wrong) for _ in range(12)))
+    assert sorted(answer.status for answer in answers) == [401] * 5 + [429] * 7
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({}, 200),
+    ],
+)
+async def test_unsafe_requests_with_a_cookie_come_from_our_own_pages(
+    house: House, headers: dict[str, str], status: int
+) -> None:
+    anna = await house.person("anna")
+    answer = await anna.ask("PUT", "session/duty", {"on": True}, headers=headers)
+    assert answer.status == status
+    if status == 403:
+        assert answer.slug == "not-allowed"
+    assert (await anna.ask("GET", "session", headers=headers)).status == 200  # reading is safe
+
+
+async def test_login_from_a_foreign_page_is_refused(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor(Origin="https://evil.example")
+    assert (await visitor.ask("POST", "session", LOGIN)).status == 403
+
+
+async def test_a_foreign_page_cannot_open_the_events(house: House) -> None:
+    anna = await house.person("anna")
+    for origin in ("https://evil.example", "null", ""):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await anna.client.ws_connect(f"{house.url}/api/v1/events", headers={"Origin": origin})
+        assert refused.value.status == 403
+
+
+async def test_tokens_need_no_origin(house: House) -> None:
+    machine = await house.machine("bench", "agent")
+    assert (await machine.ask("PUT", "session/duty", {"on": True})).status == 200
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "bearer\twrong"])
+async def test_wrong_authorization_headers(house: House, header: str) -> None:
+    visitor = await house.visitor(Authorization=header)
+    answer = await visitor.ask("GET", "calls")
+    assert (answer.status, answer.slug) == (401, "not-logged-in")
+
+
+async def test_a_wrong_token_does_not_fall_back_to_the_cookie(house: House) -> None:
+    anna = await house.person("anna")
+    assert (await anna.ask("GET", "session", headers={"Authorization": "Bearer wrong"})).status == 401
+
+
+async def test_logout_gives_the_call_back_and_closes_leg_and_sockets(house: House) -> None:
+    anna = await house.person("anna")
+    call, leg = house.call(), await anna.leg()
+    socket = await anna.events(leg)
+    colleague = await (await house.person("ben")).events()
+    assert (await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})).status == 201
+    assert (await anna.ask("DELETE", "session")).status == 204
+    async with asyncio.timeout(5):
+        while house.registry.engagements():
+            await asyncio.sleep(0.01)
+    assert house.legs.open == {}
+    assert (await until_closed(socket))[1] == 4401
+    async with asyncio.timeout(5):
+        while '"ended":"logout"' not in str((await colleague.receive()).data):
+            pass
+    assert (await anna.ask("GET", "session")).status == 401
+
+
+async def test_one_time_links_work_once(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor()
+    link = house.guard.link("anna")
+    answer = await visitor.ask("GET", f"/login?once={link}")
+    assert answer.status == 200
+    assert (await visitor.ask("GET", "session")).body["name"] == "Anna"
+    again = await (await house.visitor()).ask("GET", f"/login?once={link}")
+    assert (again.status, again.slug) == (401, "not-logged-in")
+
+
+async def test_one_time_links_expire(house: House) -> None:
+    await house.account("anna")
+    link = house.guard.link("anna")
+    house.now += 601
+    assert (await (await house.visitor()).ask("GET", f"/login?once={link}")).status == 401
+
+
+async def test_sessions_survive_a_restart_of_the_service(tmp_path: Path) -> None:
+    async with House(tmp_path) as house:
+        anna = await house.person("anna")
+        cookie = anna.client.headers["Cookie"]
+    async with House(tmp_path) as house:
+        assert (await (await house.visitor(Cookie=cookie)).ask("GET", "session")).status == 200
+
+
+async def test_an_expired_session_ends_with_all_that_hangs_on_it(tmp_path: Path) -> None:
+    async with House(tmp_path, lifetime=timedelta(seconds=0.2)) as house:
+        anna = await house.person("anna")
+        await anna.leg()
+        await asyncio.sleep(0.25)
+        assert (await anna.ask("GET", "session")).status == 401
+        await house.guard.recheck()
+        assert house.legs.open == {}
+
+
+async def other_process(house: House, act: str) -> None:
+    """What `takeover user ...` does beside the running service."""
+    store: Store = house.store
+    match act:
+        case "remove":
+            await store.accounts.remove("anna")
+        case "password":
+            await store.accounts.set_password("anna", await hash_password("something new"))
+        case "revoke":
+            await store.tokens.revoke("anna")
+
+
+@pytest.mark.parametrize("act", ["remove", "password", "revoke"])
+async def test_what_another_process_takes_away_ends_here(house: House, act: str) -> None:
+    anna = await (house.machine("anna", "agent") if act == "revoke" else house.person("anna"))
+    call, leg = house.call(), await anna.leg()
+    engaged = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    assert engaged.status == 201
+    await house.guard.recheck()
+    assert [one.phase for one in house.registry.engagements()] == [Phase.ACTIVE]
+    await other_process(house, act)
+    await house.guard.recheck()
+    async with asyncio.timeout(5):
+        while house.registry.engagements():
+            await asyncio.sleep(0.01)
+    assert (await anna.ask("GET", "session")).status == 401
+
+
+async def test_two_browsers_of_one_agent_do_not_disturb_each_other(house: House) -> None:
+    office, home = await house.person("anna"), await house.person("anna")
+    call, leg = house.call(), await office.leg()
+    await office.ask("POST", f"calls/{call}/engagements", {"mode": "monitor", "leg": leg})
+    await home.ask("DELETE", "session")
+    assert [one.mode for one in house.registry.engagements()] == [Mode.MONITOR]
+
+
+async def test_logins_are_audited_with_their_address(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor()
+    await visitor.ask("POST", "session", {"username": "anna", "password": "wrong"})
+    await visitor.ask("POST", "session", LOGIN)
+    rows = await house.store.audit.read()
+    assert [row.facts["result"] for row in rows if row.kind == "outcome"] == ["not-logged-in", "ok"]
+    assert rows[0].facts["address"] == "127.0.0.1"
+    assert await house.store.audit.verify() == []
