@@ -32,7 +32,11 @@ GIVE_BACK_TRIES = 3
 
 RELEASED = "released"
 AI_FALLBACK = "ai-fallback"
-"""The agent's leg left by itself: the PBX gave the call back to the AI, or led the caller on."""
+"""The AI had left, and then the agent's leg: the PBX leads the caller through its fallback."""
+AGENT_GONE = "agent-gone"
+"""The agent's leg left by itself and the PBX gave the call back to the AI. Gives way to any better reason."""
+UNSEEN = "unseen"
+"""The same, while we were not connected to the PBX."""
 CALLER_HANGUP = "caller-hangup"
 DEADMAN = "deadman"
 PBX_UNAVAILABLE = "pbx-unavailable"
@@ -68,6 +72,9 @@ class State:
     ai_muted: bool = False
     ai_present: bool = True
     connected: bool = True
+    shaken: bool = False
+    """Since the last command went out the connection was lost, or the agent left while it was being engaged: the
+    answer may be older than the truth."""
     closed: bool = False
     """We asked for the patch to be closed."""
     tries: int = 0
@@ -224,7 +231,7 @@ class AiLeft:
 class AgentLeft:
     """The PBX says that our patch has left the call; with it went any mute."""
 
-    why: str = AI_FALLBACK
+    why: str = AGENT_GONE
 
 
 Input = Change | Leave | Prepared | Done | Refused | Lost | Due | Seen | PbxLost | CallerLeft | AiLeft | AgentLeft
@@ -266,7 +273,10 @@ def step(state: State, input_: Input) -> Step:
         case Seen(seq, mode):
             return _verified(state, mode) if _awaited(state, seq, Doing.VERIFYING) else (state, ())
         case PbxLost():
-            return replace(state, connected=False), ()
+            return replace(state, connected=False, shaken=True), ()
+        case AgentLeft() if state.doing is Doing.ENGAGING:
+            # The answer is on its way and says more: why, and who speaks instead. A yes would be out of date.
+            return replace(state, shaken=True), ()
         case CallerLeft(why) | AgentLeft(why):
             return _end(state, why)
         case AiLeft():
@@ -280,8 +290,7 @@ def _awaited(state: State, seq: int | None, doing: Doing) -> bool:
 
 
 def _change(state: State, mode: Mode) -> Step:
-    # Without the AI a mode change would end the pair and send the caller to the fallback.
-    if state.phase is not Phase.ACTIVE or mode is state.mode or not state.ai_present:
+    if state.phase is not Phase.ACTIVE or mode is state.mode:
         return state, ()
     seq = state.seq + 1
     switching = replace(state, phase=Phase.SWITCHING, wanted=mode, doing=Doing.PREPARING, seq=seq)
@@ -292,10 +301,13 @@ def _prepared(state: State, recorded: bool) -> Step:
     connecting = state.phase is Phase.CONNECTING
     matters = state.wanted.speaks or state.mode.speaks  # to speak, or to give back by switching to listening
     if not recorded and not matters:
-        return _end(state, STORE_UNAVAILABLE) if connecting else (_settled(state, state.mode), ())
+        return _end(state, STORE_UNAVAILABLE) if connecting else _settle(state, state.mode)
+    if not connecting and not state.ai_present:
+        # The PBX keeps caller and agent together; a change of mode would break that up and lead the caller away.
+        return _settle(state, state.mode)
     seq = state.seq + 1
     muted = state.ai_muted or (state.wanted is Mode.TAKEOVER and state.ai_present)
-    asked = replace(state, seq=seq, ai_muted=muted)
+    asked = replace(state, seq=seq, ai_muted=muted, shaken=not state.connected)
     if connecting:
         return replace(asked, doing=Doing.ENGAGING), (Engage(seq, state.wanted, emergency=not recorded),)
     return replace(asked, doing=Doing.SWITCHING), (SwitchTo(seq, state.wanted, emergency=not recorded),)
@@ -304,7 +316,7 @@ def _prepared(state: State, recorded: bool) -> Step:
 def _done(state: State) -> Step:
     match state.doing:
         case Doing.ENGAGING | Doing.SWITCHING:
-            return _settled(state, state.wanted), ()
+            return _settle(state, state.wanted)
         case Doing.GIVING_BACK:
             return _end(state, state.why)
         case Doing.CLOSING:
@@ -320,7 +332,7 @@ def _refused(state: State, why: str) -> Step:
         case Doing.PREPARING if state.phase is Phase.CONNECTING:
             return _end(state, why)  # there is no patch: the PBX never heard of us
         case Doing.PREPARING | Doing.SWITCHING:
-            return _settled(state, state.mode), ()
+            return _settle(state, state.mode)
         case Doing.ENGAGING:
             return _leave(state, why)
         case Doing.GIVING_BACK if not state.closed and state.tries + 1 < GIVE_BACK_TRIES:
@@ -340,7 +352,7 @@ def _lost(state: State, why: str) -> Step:
         case Doing.ENGAGING:
             return _leave(state, why)
         case Doing.SWITCHING:
-            return _verify(state) if state.connected else (replace(state, doing=Doing.NOTHING), ())
+            return _verify(state)
         case Doing.GIVING_BACK if not state.closed:
             return _close(state)
         case Doing.CLOSING:
@@ -382,8 +394,11 @@ def _close(state: State) -> Step:
 
 
 def _verify(state: State) -> Step:
+    """Asks the PBX for the truth; while it is away, its next snapshot makes us ask."""
+    if not state.connected:
+        return replace(state, phase=Phase.SWITCHING, doing=Doing.NOTHING), ()
     seq = state.seq + 1
-    return replace(state, phase=Phase.SWITCHING, doing=Doing.VERIFYING, seq=seq), (Verify(seq),)
+    return replace(state, phase=Phase.SWITCHING, doing=Doing.VERIFYING, seq=seq, shaken=False), (Verify(seq),)
 
 
 def _wait(state: State) -> Step:
@@ -396,32 +411,37 @@ def _wait(state: State) -> Step:
 
 def _resume(state: State) -> Step:
     """Goes on with what could not be finished."""
-    if not state.connected:
-        return replace(state, doing=Doing.NOTHING), ()
-    return _give_back(state) if state.phase is Phase.RELEASING else _verify(state)
+    if state.phase is Phase.SWITCHING:
+        return _verify(state)
+    return _give_back(state) if state.connected else (replace(state, doing=Doing.NOTHING), ())
 
 
 def _resync(state: State, mode: Mode | None) -> Step:
     """A snapshot after a reconnection. It is only a hint where commands are under way: their answers come."""
     if state.phase is Phase.ACTIVE:
-        return (state, ()) if mode is state.mode else _verify(state)
+        return (replace(state, shaken=False), ()) if mode is state.mode else _verify(state)
     idle = state.doing in (Doing.NOTHING, Doing.WAITING)
     return _resume(state) if idle else (state, ())
 
 
 def _verified(state: State, mode: Mode | None) -> Step:
     if mode is None:
-        return _leave(state, AI_FALLBACK)
+        return _leave(state, UNSEEN)
     if mode.speaks and not holds_floor(state):
         return _leave(state, REFUSED)  # somebody else moved our leg: nobody asked us for the floor
-    return _settled(state, mode), ()
+    return _settle(state, mode)
 
 
-def _settled(state: State, mode: Mode) -> State:
+def _settle(state: State, mode: Mode) -> Step:
+    """In the call in `mode`, as far as the last answer says."""
+    if state.shaken:
+        return _verify(state)
     muted = mode is Mode.TAKEOVER and state.ai_present
-    return replace(state, phase=Phase.ACTIVE, mode=mode, wanted=mode, doing=Doing.NOTHING, ai_muted=muted, tries=0)
+    active = replace(state, phase=Phase.ACTIVE, mode=mode, wanted=mode, doing=Doing.NOTHING, ai_muted=muted, tries=0)
+    return active, ()
 
 
 def _end(state: State, why: str) -> Step:
-    first = state.why or why  # who was already leaving keeps the reason
-    return replace(state, phase=Phase.ENDED, doing=Doing.NOTHING, ai_muted=False, why=first), ()
+    why = why if state.why in ("", AGENT_GONE) else state.why  # who was already leaving keeps the reason
+    why = AI_FALLBACK if why == AGENT_GONE and not state.ai_present else why
+    return replace(state, phase=Phase.ENDED, doing=Doing.NOTHING, ai_muted=False, why=why), ()

@@ -114,6 +114,7 @@ class Conductor:
         self._since = engagement.since
         self._asked_at = engagement.since
         self._caller_left = asyncio.Event()
+        self._caller_why = takeover.CALLER_HANGUP
 
     # What others see and say
 
@@ -146,6 +147,7 @@ class Conductor:
         """Something happened."""
         if isinstance(input_, CallerLeft):
             self._caller_left.set()
+            self._caller_why = input_.why
         self._mailbox.put_nowait(input_)
 
     def claim(self, mode: Mode) -> None:
@@ -357,7 +359,7 @@ class Conductor:
             await self._close()
         except TakeoverError as error:  # the worker is gone, and the patch with it
             log.info("engagement.patch-not-closed", engagement=self.engagement.id, why=str(error))
-        if why == takeover.AI_FALLBACK and not self._caller_left.is_set():
+        if why == takeover.AGENT_GONE:
             why = await self._better_reason(why)
         self._parts.registry.disengaged(self.engagement.id, why)
         await self.record.ended(why)
@@ -369,7 +371,7 @@ class Conductor:
                 await self._caller_left.wait()
         except TimeoutError:
             return why
-        return takeover.CALLER_HANGUP
+        return self._caller_why
 
     async def _fail(self) -> None:
         self._state = replace(self._state, phase=Phase.ENDED)
@@ -408,7 +410,7 @@ class Conductor:
             async with asyncio.timeout(self._parts.timing.renew):
                 await self.pbx.renew(self._engaged())
         except ChannelGone:
-            self.post(Leave(takeover.AI_FALLBACK))
+            self.post(Leave(takeover.AGENT_GONE))
         except (TakeoverError, TimeoutError) as error:  # the PBX's dead-man is the judge
             log.debug("engagement.not-renewed", engagement=self.engagement.id, why=str(error))
 

@@ -197,7 +197,7 @@ class Registry:
 
     def _changed(self, call: Call) -> None:
         known = self._calls.get(call.id)
-        if known is not None and known.channels.ai_id != call.channels.ai_id:
+        if known is not None and call.channels.ai_id not in ("", known.channels.ai_id):
             self._notes.pop(call.id, None)  # another AI leg: what we noted was about the one before
         self._upsert(call)
 

@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 DIGITS = re.compile(r"[0-9A-D*#]{1,32}")
 MAX_NOTE = 4_000
+CALLER_REASONS = {"transferred": "transferred", "unseen": "call-ended-unseen"}
+"""Why a call is gone, as the reason of its engagements' ends."""
 OVERRIDDEN = "taken-over-by-supervisor"
 STOPPING = "this service is shutting down"
 
@@ -69,6 +71,7 @@ class Takeovers:
         self._timing = timing
         self._conductors: dict[EngagementId, Conductor] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._hung_up: set[CallId] = set()
         self._draining = False
         registry.listen(self._heard)
 
@@ -162,7 +165,8 @@ class Takeovers:
         await self._gone(theirs)
 
     def patch_down(self, patch: str, why: str) -> None:
-        """The patch's connection ended on the media side."""
+        """The patch's connection ended on the media side. Ends by the PBX (``pbx-...``) it explains itself."""
+        why = takeover.AGENT_GONE if why.startswith("pbx-") else why
         for conductor in self._conductors.values():
             if conductor.patch == patch:
                 conductor.post(Leave(why))
@@ -189,7 +193,16 @@ class Takeovers:
         found = self._registry.call(call)
         self._permit(actor, "hangup", found)
         pbx = self._pbx(found)
-        await self._audited(actor, "hangup", found, {}, lambda: pbx.hangup(found))
+
+        async def end() -> None:
+            self._hung_up.add(call)
+            try:
+                await pbx.hangup(found)
+            except TakeoverError:
+                self._hung_up.discard(call)
+                raise
+
+        await self._audited(actor, "hangup", found, {}, end)
 
     async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
         """Sends the caller to a configured destination; AI and agents leave."""
@@ -365,15 +378,17 @@ class Takeovers:
             case PbxDown(pbx):
                 self._tell(lambda c: c.pbx.name == pbx, PbxLost())
             case CallGone(call, why):
-                left = CallerLeft("transferred" if why == "transferred" else takeover.CALLER_HANGUP)
-                self._tell(lambda c: c.call.id == call, left)
+                ended_by_us = call in self._hung_up
+                self._hung_up.discard(call)
+                reason = "hangup" if ended_by_us else CALLER_REASONS.get(why, takeover.CALLER_HANGUP)
+                self._tell(lambda c: c.call.id == call, CallerLeft(reason))
             case AiGone(call):
                 self._tell(lambda c: c.call.id == call, AiLeft())
             case FellBack(call):
                 self._tell(lambda c: c.call.id == call, AiLeft())
                 self._tell(lambda c: c.call.id == call and c.holds_floor, AgentLeft(takeover.AI_FALLBACK))
             case AgentGone(_, patch, why):
-                reason = takeover.DEADMAN if why == "deadman" else takeover.AI_FALLBACK
+                reason = takeover.DEADMAN if why == "deadman" else takeover.AGENT_GONE
                 self._tell(lambda c: c.patch == patch, AgentLeft(reason))
             case AgentPresent():
                 self._adopt_or_release(event)
@@ -393,7 +408,7 @@ class Takeovers:
             if conductor.pbx.name != snapshot.pbx:
                 continue
             if conductor.call.id not in live:
-                conductor.post(CallerLeft())
+                conductor.post(CallerLeft(CALLER_REASONS["unseen"]))
                 continue
             seen = present.get(conductor.patch) if conductor.patch is not None else None
             conductor.post(Seen(None, seen.mode if seen else None))
@@ -412,7 +427,10 @@ class Takeovers:
     async def _release_orphan(self, pbx: Pbx, event: AgentPresent) -> None:
         """A patch of ours from before a crash, or one that came after its engagement was given up."""
         facts = {"patch": event.patch, "mode": event.mode.value, "why": "orphan"}
-        number = self._journal.emergency_intent("service", "release", event.call, facts)
+        try:
+            number = await self._journal.intent("service", "release", event.call, facts)
+        except StoreUnavailable:
+            number = self._journal.emergency_intent("service", "release", event.call, facts)
         result = "ok"
         try:
             await pbx.release(Engaged(event.call, event.patch, event.channel, event.mode))
