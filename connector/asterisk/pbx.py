@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -90,6 +89,8 @@ class AsteriskPbx:
         self._watchers: dict[str, list[asyncio.Queue[Message | None]]] = {}
         self._dialling: set[str] = set()
         """Patches whose Originate is under way: their channel may still come."""
+        self._legs: dict[str, str] = {}
+        """Channel names by the uuid in them, as soon as AMI says them: the state learns it only in its turn."""
         self._modes: dict[str, Mode] = {}
         """The mode each patch of ours was last sent to."""
         self._chores: set[asyncio.Task[None]] = set()
@@ -111,6 +112,7 @@ class AsteriskPbx:
                     self._connection = connection
                     yield up
                     self._state, snapshot = await self._read(connection)
+                    self._legs |= {agent.patch: agent.channel for agent in self._state.agents.values()}
                     for fact in snapshot.events:
                         if isinstance(fact, CallChanged):
                             self._look_at(connection, fact.call)
@@ -294,15 +296,15 @@ class AsteriskPbx:
         patch = engaged.patch
         self._modes.pop(patch, None)
         with self._watch(patch) as heard:
-            while (channel := self._find(engaged)) or patch in self._dialling:
+            channel = self._find(engaged)
+            while channel or patch in self._dialling:
                 if channel:
                     answer = await connection.ask(wire.hangup(channel))
+                    if not answer.ok and not _is_gone(answer):
+                        raise VerbRefused(self._name, "release", answer["message"] or "no reason given")
                     if not answer.ok and patch not in self._dialling:
-                        if not _is_gone(answer):
-                            raise VerbRefused(self._name, "release", answer["message"] or "no reason given")
                         break
-                if await self._left(heard):
-                    break
+                channel = await self._left(heard)
         self._forget(patch)
 
     async def hangup(self, call: Call) -> None:
@@ -346,11 +348,18 @@ class AsteriskPbx:
 
     def _heard(self, message: Message) -> None:
         """Sees each event first, inside the protocol: wakes the verbs that wait for it, and nothing else."""
-        if message.event not in ("UserEvent", "OriginateResponse", "Newchannel", "Hangup"):
+        if message.event not in ("UserEvent", "OriginateResponse", "Newchannel", "Rename", "Hangup"):
             return
         patch = uuid_in(message["agent"] or message["channel"])
-        if message.event == "OriginateResponse":
-            self._dialling.discard(patch)
+        match message.event:
+            case "OriginateResponse":
+                self._dialling.discard(patch)
+            case "Newchannel" if patch:
+                self._legs[patch] = message["channel"]
+            case "Rename" if patch in self._legs:
+                self._legs[patch] = message["newname"]
+            case "Hangup":
+                self._legs.pop(patch, None)
         for queue in self._watchers.get(patch, ()):
             queue.put_nowait(message)
 
@@ -398,18 +407,16 @@ class AsteriskPbx:
                 self._forget(wanted.patch)
                 raise ChannelGone(self._name, wanted.channel or wanted.patch)
 
-    async def _left(self, heard: asyncio.Queue[Message | None]) -> bool:
-        """True when the leg has gone, False when it has only now come and must be hung up."""
+    async def _left(self, heard: asyncio.Queue[Message | None]) -> str:
+        """Nothing when the leg has gone; its name when it has only now come and must be hung up."""
         until = asyncio.get_running_loop().time() + GONE_S
         while True:
             message = await self._next(heard, until, "release")
             what = message["userevent"] or message.event
-            if what in ("Hangup", "TakeoverEnded") or (
-                what == "OriginateResponse" and message["response"] == "Failure"
-            ):
-                return True
+            if what == "Hangup" or (what == "OriginateResponse" and message["response"] == "Failure"):
+                return ""
             if what in ("Newchannel", "TakeoverMode"):
-                return False
+                return message["channel"]
 
     # ---- where things are ----
 
@@ -424,10 +431,7 @@ class AsteriskPbx:
         return noted.name if noted else otherwise
 
     def _find(self, engaged: Engaged) -> str:
-        agents = self._state.agents.values()
-        found = next((agent.channel for agent in agents if agent.patch == engaged.patch), "")
-        named = (channel.name for channel in self._state.channels.values() if uuid_in(channel.name) == engaged.patch)
-        return found or engaged.channel or next(named, "")
+        return self._legs.get(engaged.patch) or engaged.channel
 
     def _channel(self, engaged: Engaged) -> str:
         channel = self._find(engaged)
@@ -468,6 +472,7 @@ class AsteriskPbx:
     async def _disconnected(self) -> None:
         self._connection = None
         self._dialling.clear()
+        self._legs.clear()
         for queues in self._watchers.values():
             for queue in queues:
                 queue.put_nowait(None)
@@ -484,4 +489,4 @@ def _is_gone(answer: Message) -> bool:
 def _channel_id(patch: str) -> str:
     """In the form of Asterisk's own ids: it compares the seconds to decide whose Linkedid a joined call keeps, and
     the caller's, being older, must win."""
-    return f"takeover-{int(time.time())}.{uuid.UUID(patch).int >> 96}"
+    return f"takeover-{int(time.time())}.{int(wire.allowed('uuid', patch)[:8], 16)}"
