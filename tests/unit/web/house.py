@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from connector.store import Store
 from web import app, pages
 from web.auth import Guard, Site
 from web.hub import Hub
+from web.metrics import Requests
 from web.passwords import hash_password, hash_secret, new_secret
 from web.routing import Route
 from web.signalling import Desk
@@ -287,7 +288,7 @@ class House:
 
     def routes(self) -> list[Route]:
         """The whole table."""
-        return app.routes(self.parts, app.Requests())
+        return app.routes(self.parts, Requests())
 
 
 def make_call(number: str = "1", *, ai: str = "acme", queue: str = "sales", ref: str = "", **more: Any) -> Call:
@@ -317,3 +318,10 @@ async def until_closed(socket: aiohttp.ClientWebSocketResponse) -> tuple[list[st
             if message.type is aiohttp.WSMsgType.CLOSE:
                 return said, int(message.data)
             said.append(str(message.data))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Returns when it is true; TimeoutError after 5 s."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is waited for has no event that a test could have
+            await asyncio.sleep(0.01)

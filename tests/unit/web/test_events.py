@@ -15,7 +15,7 @@ from connector.domain.calls import CallId
 from connector.domain.events import CallChanged, PbxDown, Talking
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
-from tests.unit.web.house import House, make_call, until_closed
+from tests.unit.web.house import House, make_call, until, until_closed
 from web import socket as events
 
 Json = dict[str, Any]
@@ -228,9 +228,7 @@ async def test_losing_the_socket_is_told_to_the_leg_and_so_is_its_return(house: 
     socket = await anna.events(leg)
     await frame(socket)
     await socket.close()
-    async with asyncio.timeout(5):
-        while house.legs.lost != [leg]:
-            await asyncio.sleep(0.01)
+    await until(lambda: house.legs.lost == [leg])
     again = await anna.events(leg)
     await frame(again)
     assert house.legs.lost == []

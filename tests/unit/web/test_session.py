@@ -9,7 +9,7 @@ import pytest
 
 from connector.domain.calls import Mode, Phase
 from connector.store import Store
-from tests.unit.web.house import PASSWORD, House, until_closed
+from tests.unit.web.house import PASSWORD, House, until, until_closed
 from web.passwords import hash_password
 
 LOGIN = {"username": "anna", "password": PASSWORD}
@@ -147,9 +147,7 @@ async def test_logout_gives_the_call_back_and_closes_leg_and_sockets(house: Hous
     colleague = await (await house.person("ben")).events()
     assert (await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})).status == 201
     assert (await anna.ask("DELETE", "session")).status == 204
-    async with asyncio.timeout(5):
-        while house.registry.engagements():
-            await asyncio.sleep(0.01)
+    await until(lambda: not house.registry.engagements())
     assert house.legs.open == {}
     assert (await until_closed(socket))[1] == 4401
     async with asyncio.timeout(5):
@@ -216,9 +214,7 @@ async def test_what_another_process_takes_away_ends_here(house: House, act: str)
     assert [one.phase for one in house.registry.engagements()] == [Phase.ACTIVE]
     await other_process(house, act)
     await house.guard.recheck()
-    async with asyncio.timeout(5):
-        while house.registry.engagements():
-            await asyncio.sleep(0.01)
+    await until(lambda: not house.registry.engagements())
     assert (await anna.ask("GET", "session")).status == 401
 
 
