@@ -228,7 +228,7 @@ async def ai_hangup_then_agent_dies(stack: Stack, size: int) -> Report:
     await _fallback([taken[number] for number in plain], only, [at] * len(plain), "fallback_ms")
     report.faults += only.faults
     for number in range(1, size, 2):
-        back = await heard(taken[number].call, AI_HZ, at, WITHIN_S)
+        back = await heard(taken[number].call, AI_HZ, at, WITHIN_S, in_speech=True)  # a prompt comes before
         report.outcomes[number].ai_back_ms = None if back is None else (back - at) * 1000
         if back is None:
             report.faults.append(f"{taken[number].call.topology}: the AI was not dialled once more")

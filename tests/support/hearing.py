@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from web.demo.rtp import Packet
-from web.demo.tones import AGENT_HZ, AI_HZ, either
+from web.demo.tones import AGENT_HZ, AI_HZ, HEARD_DBOV, either
 from web.demo.voice import Recording
 
 BEFORE_S = 0.1
 SETTLED = 3  # windows in a row: one alone could be the edge of something that is dying
+SURELY_DBOV = -22.0  # a tone of -12 through two codecs; no speech keeps that in one band for 150 ms
 STALL_MS = 90.0  # packets come every 20 ms; a busy machine delays one by 60 at most, a stalled leg by 140 at least
 
 
@@ -38,15 +39,21 @@ class Returned:
     hole: float
 
 
-def first_heard(recording: Recording, hertz: float, since: float, until: float) -> float | None:
-    """When a tone is there to stay: the first of `SETTLED` windows in a row with it, at or after `since`."""
+def first_heard(
+    recording: Recording, hertz: float, since: float, until: float, *, in_speech: bool = False
+) -> float | None:
+    """When a tone is there to stay: the first of some windows in a row with it, at or after `since`.
+
+    `in_speech`: somebody may speak before it, and speech has a little of every frequency.
+    """
     trace = recording.trace(hertz, since, until)
-    run = 0
-    for at, heard in zip(trace.times, trace.heard, strict=True):
-        run = run + 1 if heard else 0
+    louder, wanted = (SURELY_DBOV, 5 * SETTLED) if in_speech else (HEARD_DBOV, SETTLED)
+    run, begun = 0, 0.0
+    for at, level in zip(trace.times, trace.levels, strict=True):
+        run = run + 1 if level > louder else 0
         if run == 1:
             begun = float(at)
-        if run == SETTLED:
+        if run == wanted:
             return begun
     return None
 

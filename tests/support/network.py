@@ -183,5 +183,5 @@ class TcpForwarder:
             await self._flowing.wait()
             if writer.can_write_eof():
                 writer.write_eof()
-        except (ConnectionError, RuntimeError):
+        except (OSError, RuntimeError):
             writer.transport.abort()  # one side was reset: the other is told the same way

@@ -69,7 +69,7 @@ class Stack:
 
     async def __aenter__(self) -> Self:
         self._parts = AsyncExitStack()
-        self._other: tuple[Server, list[RemoteAgent]] | None = None
+        self._second: tuple[Server, list[RemoteAgent]] | None = None
         try:
             self.lab = await self._parts.enter_async_context(Lab(self.installation, globals=GLOBALS, dialplan=DIALPLAN))
             ami = self.lab.pbx.ami
@@ -101,10 +101,14 @@ class Stack:
 
     async def second(self) -> tuple[Server, list[RemoteAgent]]:
         """Another service on the same PBX, with agents of its own; the same one each time."""
-        if self._other is None:
-            server = await self._service("second")
-            self._other = server, (await self._crew(server, self.staff))[1]
-        return self._other
+        if self._second is None:
+            server = await self.other_service()
+            self._second = server, (await self._crew(server, self.staff))[1]
+        return self._second
+
+    async def other_service(self) -> Server:
+        """Another service on the same PBX."""
+        return await self._service("second")
 
     async def _crew(self, server: Server, count: int) -> tuple[Fleet, list[RemoteAgent]]:
         crew = await self._parts.enter_async_context(fleet())
@@ -122,6 +126,11 @@ class Stack:
         return children(self.server.pid)
 
     # ---- calls ----
+
+    @staticmethod
+    def id_of(call: LabCall) -> str:
+        """The call's id in the API."""
+        return f"{PBX}~{call.uniqueid}"
 
     async def take(
         self,
@@ -153,7 +162,7 @@ class Stack:
 
     async def engage(self, call: LabCall, agent: RemoteAgent) -> Taken:
         """One takeover, by the API. Raises Unexpected if it is refused."""
-        identity = f"{PBX}~{call.uniqueid}"
+        identity = self.id_of(call)
         await agent.seen(identity)
         reply = await agent.engage(identity)
         return Taken(call, agent, identity, str(reply.expect(201)["id"]), reply.sent)
@@ -193,10 +202,10 @@ class Stack:
         return [(row.split("!")[0], row.split("!")[1]) for row in rows if "!" in row]
 
 
-async def heard(call: LabCall, hertz: float, since: float, within: float) -> float | None:
+async def heard(call: LabCall, hertz: float, since: float, within: float, *, in_speech: bool = False) -> float | None:
     """When the caller hears this tone after `since`, waiting for it; None if not within so many seconds."""
     while True:
-        at = first_heard(call.caller.recording, hertz, since, since + within)
+        at = first_heard(call.caller.recording, hertz, since, since + within, in_speech=in_speech)
         if at is not None or time.monotonic() > since + within + 0.1:
             return at
         await asyncio.sleep(0.05)
