@@ -30,7 +30,7 @@ export function duration(seconds) {
 
 /** `14:03:22`, local time. @param {string} at */
 export const timeOfDay = (at) =>
-  new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 /** Calls `listener` each second. @param {() => void} listener @returns {() => void} stops it */
 export function everySecond(listener) {

@@ -71,27 +71,17 @@ export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "h
 
 const RANK = { emergency: 3, urgent: 2, normal: 1 };
 
-/**
- * Why a call needs somebody, most pressing first; null when it does not.
- * @param {Call} call
- * @param {State} state
- * @returns {{why: "escalation"|"pbx"|"direct-media"|"same-codec", rank: number}|null}
- */
-export function attention(call, state) {
-  const pbx = state.pbxs.find((one) => one.name === call.pbx);
-  if (call.escalation && !speaker(call)) return { why: "escalation", rank: 1 + RANK[call.escalation.priority] };
-  if (pbx && !pbx.up) return { why: "pbx", rank: 1 };
-  if (call.notes?.includes("direct-media")) return { why: "direct-media", rank: 0 };
-  if (call.notes?.includes("same-codec-without-hook")) return { why: "same-codec", rank: 0 };
-  return null;
-}
+/** How much a call needs somebody: 0 when it does not, or when a person speaks already. @param {Call} call */
+export const need = (call) => (call.escalation && !speaker(call) ? RANK[call.escalation.priority] : 0);
+
+/** Whether what we see of a call may be old. @param {Call} call @param {State} state */
+export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call.pbx && !pbx.up);
 
 /** Calls in the order of need: who asks for a person first, then the longest waiting. @param {State} state @returns {Call[]} */
 export function ordered(state) {
   const wanted = state.filter.trim().toLowerCase();
   const calls = [...state.calls.values()].filter((call) => !wanted || haystack(call).includes(wanted));
-  const rank = (/** @type {Call} */ call) => attention(call, state)?.rank ?? 0;
-  return calls.sort((a, b) => rank(b) - rank(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id));
+  return calls.sort((a, b) => need(b) - need(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id));
 }
 
 /** @param {Call} call */

@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, since } from "../clock.js";
-import { name, selectedCall } from "../derive.js";
+import { mine, name, selectedCall } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { has, t } from "../messages.js";
 import { store } from "../store.js";
@@ -60,7 +60,7 @@ class Call extends Part {
     say(this.number, number === title ? "" : number);
     keyed(
       this.facts,
-      facts(call),
+      facts(call, mine(state)?.id),
       (fact) => fact.key,
       (fact) => h("li", { "data-fact": fact.key }, icon(fact.icon), h("span", { class: "unseen" }, `${t(`fact.${fact.key}`)} `), h("span", { class: "value" })),
       (row, fact) => {
@@ -89,13 +89,13 @@ class Call extends Part {
   }
 }
 
-/** @param {LiveCall} call */
-function facts(call) {
+/** @param {LiveCall} call @param {string|undefined} own */
+function facts(call, own) {
   return [
     { key: "ai", icon: "bot", value: clean(call.ai.name) },
     { key: "queue", icon: "inbox", value: clean(call.queue) },
     { key: "pbx", icon: "server", value: clean(call.pbx) },
-    { key: "listeners", icon: "users", value: call.engagements.filter((one) => one.phase !== "ended").map((one) => `${clean(one.agent_name)} ${t(`situation.${one.mode}`)}`).join(", ") },
+    { key: "listeners", icon: "users", value: call.engagements.filter((one) => one.phase !== "ended").map((one) => `${one.id === own ? t("you") : clean(one.agent_name)} ${t(`situation.${one.mode}`)}`).join(", ") },
   ].filter((fact) => fact.value);
 }
 

@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, now, since } from "../clock.js";
-import { attention, holdsTheFloor, mine, name, ordered } from "../derive.js";
+import { holdsTheFloor, mine, name, need, ordered, stale } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -90,14 +90,12 @@ function fill(item, call, state) {
   say(get(".ai"), clean(call.ai.name));
   say(get(".queue"), clean(call.queue));
 
-  const needs = attention(call, state);
-  show(get(".alarm"), needs !== null);
-  if (needs) {
-    const priority = needs.why === "escalation" ? (call.escalation?.priority ?? "normal") : "note";
-    attribute(get(".alarm"), "data-priority", priority);
-    setIcon(get(".alarm .icon"), priority === "emergency" ? "siren" : priority === "note" ? "info" : "triangle-alert");
-    const words = needs.why === "escalation" ? t(`attention.${priority}`, { reason: clean(call.escalation?.reason) }) : t(`attention.${needs.why}`);
-    say(get(".alarm .why"), words);
+  const asks = need(call) ? call.escalation : null;
+  show(get(".alarm"), asks !== null);
+  if (asks) {
+    attribute(get(".alarm"), "data-priority", asks.priority);
+    setIcon(get(".alarm .icon"), asks.priority === "emergency" ? "siren" : "triangle-alert");
+    say(get(".alarm .why"), t(`attention.${asks.priority}`, { reason: clean(asks.reason) }));
   }
 
   const [what, words, image] = situation(call, state);
@@ -111,6 +109,7 @@ function fill(item, call, state) {
 
 /** Who is in the call, the weightiest first. @param {Call} call @param {State} state @returns {[string, string, string]} */
 function situation(call, state) {
+  if (stale(call, state)) return ["none", t("situation.stale"), "server"];
   const weight = { takeover: 4, barge: 3, whisper: 2, monitor: 1 };
   const present = call.engagements.filter((one) => one.phase !== "ended").sort((a, b) => weight[b.mode] - weight[a.mode]);
   const [one] = present;

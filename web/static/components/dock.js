@@ -64,9 +64,10 @@ class Dock extends Part {
     this.hold = h("button", { type: "button", "data-testid": "hold", on: { click: actions.toggleHold } }, this.holdIcon, this.holdText, h("kbd", { "aria-hidden": "true" }, "H"));
     this.end = h("button", { type: "button", class: "end", "data-testid": "end-call", on: { click: actions.askEndCall } }, icon("phone-off"), h("span", {}, t("end")), h("kbd", { "aria-hidden": "true" }, "E"));
     this.content = [
+      this.return,
       h("div", { class: "line-of-facts" }, this.why, this.measured),
       h("div", { class: "modes", role: "group", "aria-label": t("modes.label") }, ...Object.values(this.modes)),
-      h("div", { class: "acts" }, this.idle, this.return, this.leave, h("span", { class: "spring" }), this.mute, this.hold, this.end),
+      h("div", { class: "acts" }, this.idle, this.leave, h("span", { class: "spring" }), this.mute, this.hold, this.end),
     ];
   }
 
@@ -83,7 +84,7 @@ class Dock extends Part {
     const floor = here !== null && holdsTheFloor(here.mode);
     show(this.return, floor);
     show(this.leave, here !== null && !floor);
-    show(this.idle, here === null);
+    show(this.idle, !floor && here === null);
     const busy = state.pending !== null;
     for (const button of [this.giveBack, this.leave, this.hold]) /** @type {HTMLButtonElement} */ (button).disabled = busy;
     show(this.mute, here !== null && speaks(here.mode));

@@ -12,8 +12,7 @@ import { t } from "../messages.js";
 function faults(state) {
   /** @type {Fault[]} */
   const found = [];
-  const { line, link } = state;
-  if (!link.up && link.ever) found.push({ id: "server", kind: "server", text: t("fault.server") });
+  const { line } = state; // the banner itself tells of a lost server
   for (const pbx of state.pbxs)
     if (!pbx.up) found.push({ id: `pbx ${pbx.name}`, kind: "pbx", text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }) });
   const again = { label: t("fault.retry"), run: actions.goOnDuty };

@@ -9,8 +9,8 @@ import { t } from "../messages.js";
 /** @typedef {{x: number, y: number}} Point */
 
 /** @type {Record<string, Point>} */
-const AT = { caller: { x: 44, y: 42 }, ai: { x: 196, y: 42 }, me: { x: 120, y: 132 } };
-const RADIUS = 25;
+const AT = { caller: { x: 52, y: 48 }, ai: { x: 208, y: 48 }, me: { x: 130, y: 116 } };
+const RADIUS = 22;
 const APART = 6;
 const PATHS = ["caller>ai", "ai>caller", "caller>me", "me>caller", "ai>me", "me>ai"];
 const IMAGES = { caller: "user", ai: "bot", me: "headset" };
@@ -25,7 +25,7 @@ class Hearing extends Part {
     /** @type {Record<string, Element>} */
     this.labels = {};
     const nodes = Object.entries(AT).map(([who, { x, y }]) => {
-      const label = svg("text", { x, y: y + RADIUS + 15, "text-anchor": "middle" });
+      const label = svg("text", { x, y: who === "me" ? y + RADIUS + 17 : y - RADIUS - 10, "text-anchor": "middle" });
       const node = svg(
         "g",
         { class: "node", "data-who": who },
@@ -38,7 +38,7 @@ class Hearing extends Part {
       /** @type {Record<string, Element>} */ (this.labels)[who] = label;
       return node;
     });
-    this.picture = svg("svg", { class: "hearing", viewBox: "0 0 240 178", role: "img" }, ...Object.values(this.paths), ...nodes);
+    this.picture = svg("svg", { class: "hearing", viewBox: "0 0 260 160", role: "img" }, ...Object.values(this.paths), ...nodes);
     this.content = [h("section", { class: "card" }, h("h3", {}, t("hearing.title")), /** @type {any} */ (this.picture))];
   }
 

@@ -23,7 +23,7 @@ class OwnLine extends Part {
   constructor() {
     super();
     this.state = h("span", { class: "chip", "data-testid": "duty-state" });
-    this.device = h("select", { id: "device", "data-testid": "device", on: { change: (/** @type {Event} */ event) => actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value) } });
+    this.device = h("select", { id: "device", "aria-label": t("mic.device"), "data-testid": "device", on: { change: (/** @type {Event} */ event) => actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value) } });
     this.bar = h("span", { class: "bar" });
     this.floor = h("span", { class: "floor" });
     this.level = h(
@@ -49,7 +49,6 @@ class OwnLine extends Part {
       "div",
       { class: "rest", id: "line-rest" },
       this.verdict,
-      h("label", { for: "device" }, t("mic.device")),
       this.device,
       h("div", { class: "heard" }, h("span", {}, icon("volume-2"), t("sound.call")), wave("call")),
       this.suppression,
@@ -109,7 +108,7 @@ class OwnLine extends Part {
     if (document.activeElement !== select) select.value = line.device;
     this.facts(state);
     if (line.mic !== "ok") say(this.verdict, t("check.closed"));
-    else if (up) say(this.verdict, t(open ? "check.open" : "check.hard-muted"));
+    else if (up) say(this.verdict, t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted"));
   }
 
   /** @param {State} state */

@@ -16,6 +16,7 @@ class Transcript extends Part {
   call = null;
   turns = 0;
   unread = 0;
+  following = true;
 
   constructor() {
     super();
@@ -23,6 +24,8 @@ class Transcript extends Part {
     this.more = h("span");
     this.newest = h("button", { id: "newest", type: "button", class: "newest", "data-testid": "newest", hidden: true, on: { click: () => this.toEnd() } }, icon("arrow-down"), this.more);
     this.empty = h("p", { class: "empty" }, t("transcript.none"));
+    // A dock that grows takes room from the log: stay with the newest line all the same.
+    new ResizeObserver(() => this.following && this.jump()).observe(this.log);
     this.content = [this.log, this.empty, this.newest];
   }
 
@@ -32,7 +35,7 @@ class Transcript extends Part {
     const turns = (call && state.turns.get(call.id)) ?? [];
     const log = this.log;
     const fresh = call?.id !== this.call;
-    const follow = fresh || this.atEnd();
+    const follow = fresh || this.following;
     const names = {
       caller: clean(call ? name(call) : "") || t("role.caller"),
       ai: clean(call?.ai.name) || t("role.ai"),
@@ -45,7 +48,7 @@ class Transcript extends Part {
     else if (!follow) this.unread += Math.max(0, turns.length - this.turns);
     this.call = call?.id ?? null;
     this.turns = turns.length;
-    if (follow) log.scrollTop = log.scrollHeight;
+    if (follow) this.jump();
     this.scrolled();
   }
 
@@ -54,8 +57,13 @@ class Transcript extends Part {
     return log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX;
   }
 
+  jump() {
+    this.log.scrollTop = this.log.scrollHeight;
+  }
+
   scrolled() {
     const end = this.atEnd();
+    this.following = end;
     if (end) this.unread = 0;
     say(this.more, this.unread ? t("transcript.new", { n: this.unread }) : t("transcript.newest"));
     show(this.newest, !end);

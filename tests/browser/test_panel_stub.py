@@ -1,0 +1,376 @@
+"""The panel in real Chromium against a scripted server: what an agent sees, and what happens when things fail."""
+
+import gzip
+import re
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Dialog, Page, async_playwright, expect
+
+from .panel_stub import STATIC, PanelStub
+
+CHROMIUM = shutil.which("chromium") or ""
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",  # beeps once a second
+    "--use-fake-ui-for-media-stream",
+]
+AUDIBLE = 1000
+"""Of 32767: well below the beep, well above a coder's idle noise."""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH; `make test` installs Debian's")
+
+
+@pytest_asyncio.fixture
+async def stub() -> AsyncIterator[PanelStub]:
+    async with PanelStub() as stub:
+        yield stub
+
+
+@pytest_asyncio.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture
+async def page(browser: Browser, stub: PanelStub) -> AsyncIterator[Page]:
+    """A logged-in panel at 1280x720; any error on its console, a CSP violation included, fails the test."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 720}, locale="en-GB")
+    page = await context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    await page.goto(f"{stub.url}/login")
+    await page.get_by_test_id("login-username").fill("anna")
+    await page.get_by_test_id("login-password").fill("correct horse")
+    await page.get_by_test_id("login-submit").click()
+    await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
+    yield page
+    await context.close()
+    expected = re.compile(r"Failed to load resource|WebSocket connection")  # answers that a test asked to fail
+    assert [error for error in errors if not expected.search(error)] == []
+
+
+async def banner(page: Page, state: str, patience_ms: float = 8000) -> None:
+    await expect(page.get_by_test_id("banner")).to_have_attribute("data-state", state, timeout=patience_ms)
+
+
+async def select(page: Page, call: str) -> None:
+    await page.locator(f'[data-call="{call}"]').click()
+
+
+async def take_over(page: Page, stub: PanelStub) -> str:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    return call
+
+
+async def test_wrong_password_is_said_and_the_right_one_enters(browser: Browser, stub: PanelStub) -> None:
+    page = await browser.new_page(locale="en-GB")
+    await page.goto(f"{stub.url}/login")
+    await page.get_by_test_id("login-username").fill("anna")
+    await page.get_by_test_id("login-password").fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("login-error")).to_have_text("User name or password is wrong.")
+    await page.get_by_test_id("login-password").fill("correct horse")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{stub.url}/")
+
+
+async def test_without_a_session_the_panel_leads_to_the_login(browser: Browser, stub: PanelStub) -> None:
+    page = await browser.new_page()
+    await page.goto(stub.url)
+    await page.wait_for_url(f"{stub.url}/login")
+
+
+async def test_calls_are_sorted_by_need_and_come_and_go(page: Page, stub: PanelStub) -> None:
+    await expect(page.get_by_text("No live calls.")).to_be_visible()
+    old = stub.add_call("+49 30 5550142", "Maria Keller", age=300)
+    new = stub.add_call("+49 30 5550143", "Jonas Wirth", age=20)
+    asks = {"reason": "Wants a person", "priority": "urgent"}
+    urgent = stub.add_call("+49 30 5550144", "Eva Brandt", age=5, escalation=asks)
+    for call in (old, new, urgent):
+        await stub.update(call)
+    rows = page.get_by_test_id("call-row")
+    await expect(rows).to_have_count(3)
+    assert [await row.get_attribute("data-call") for row in await rows.all()] == [urgent, old, new]
+    await expect(rows.first).to_contain_text("Urgent: Wants a person")
+    await page.get_by_test_id("filter").fill("jonas")
+    await expect(rows).to_have_count(1)
+    await page.get_by_test_id("filter").fill("")
+    await stub.hang_up(old)
+    await expect(rows).to_have_count(2)
+
+
+async def test_the_whole_flow_by_keyboard_alone(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    press = page.keyboard.press
+    await expect(page.get_by_test_id("call-row")).to_have_count(1)
+    await press("j")
+    await expect(page.get_by_role("heading", name="Maria Keller")).to_be_visible()
+    await press("1")  # opens the line by itself, microphone permission included
+    await banner(page, "listen")
+    assert await stub.loudest(1.5) < AUDIBLE, "the microphone is heard while only listening"
+    await press("w")
+    await banner(page, "whisper")
+    await press("b")
+    await banner(page, "barge")
+    await press("4")
+    await banner(page, "live")
+    assert await stub.loudest(1.5) > AUDIBLE, "the microphone is not heard while live"
+    await press("u")
+    await expect(page.get_by_test_id("banner")).to_have_attribute("data-muted", "true")
+    assert await stub.loudest(1.5) < AUDIBLE, "the microphone is heard while muted"
+    await press("u")
+    await press("h")
+    await expect(page.get_by_test_id("banner")).to_have_attribute("data-hold", "true")
+    await press("h")
+    await expect(page.get_by_test_id("banner")).not_to_have_attribute("data-hold", "true")
+    await press("n")
+    await page.keyboard.type("Refund approved, 4 days.")
+    await press("Escape")
+    await press("r")
+    await banner(page, "resuming")
+    await banner(page, "idle")
+    released = [body for method, path, body in stub.asked if method == "POST" and path.endswith("/release")]
+    assert released == [{"note": "Refund approved, 4 days."}]
+    assert await stub.loudest(1.5) < AUDIBLE, "the microphone is heard after the return"
+
+
+async def test_the_transcript_grows_in_place_and_shows_markup_as_text(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.say(call, "ai", "Hello, how can I help?")
+    await stub.update(call)
+    await select(page, call)
+    turns = page.get_by_test_id("turn")
+    await expect(turns).to_have_count(1)
+    turn = await stub.say(call, "caller", "I was", final=False)
+    await expect(turns.nth(1)).to_have_attribute("data-final", "false")
+    await stub.say(call, "caller", "I was <b onclick=x>charged\u202e twice</b>", turn=turn)
+    await expect(turns.nth(1).locator(".text")).to_have_text("I was <b onclick=x>charged twice</b>")
+    await expect(turns).to_have_count(2)
+    await expect(turns.nth(1).locator(".speaker")).to_have_text("Maria Keller")
+
+
+async def test_a_reader_of_older_lines_is_not_carried_away(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    for number in range(30):
+        await stub.say(call, "ai", f"Line {number} of what the AI has said.", ago=60 - number)
+    await stub.update(call)
+    await select(page, call)
+    log, last = page.get_by_test_id("transcript"), page.get_by_test_id("turn").last
+    await expect(last).to_be_in_viewport()
+    await log.evaluate("log => { log.scrollTop = 0 }")
+    await expect(page.get_by_test_id("newest")).to_be_visible()
+    await stub.say(call, "caller", "And now?")
+    await expect(page.get_by_test_id("newest")).to_have_text("1 new")
+    assert await log.evaluate("log => log.scrollTop") == 0
+    await page.keyboard.press("g")
+    await expect(last).to_be_in_viewport()
+    await expect(page.get_by_test_id("newest")).to_be_hidden()
+
+
+async def test_a_call_of_a_colleague_is_refused_with_the_name(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    stub.fail("POST", "/engagements", 409, "already-taken", "taken", speaker="Ben Ortiz")
+    await page.get_by_test_id("mode-takeover").click()
+    await expect(page.get_by_test_id("toast")).to_contain_text("Ben Ortiz already speaks with this caller.")
+    await banner(page, "idle")
+    await stub.colleague(call, "Ben Ortiz", "takeover")
+    takeover = page.get_by_test_id("mode-takeover")
+    await expect(takeover).to_have_attribute("aria-disabled", "true")
+    await expect(page.get_by_test_id("mode-why")).to_have_text("Ben Ortiz already speaks with this caller.")
+    await page.get_by_test_id("mode-monitor").click()
+    await banner(page, "listen")
+
+
+async def test_a_supervisor_takes_it_over_with_a_reason(page: Page, stub: PanelStub) -> None:
+    stub.role = "supervisor"
+    await stub.cut_events()
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.colleague(call, "Ben Ortiz", "takeover")
+    await select(page, call)
+    await page.get_by_test_id("mode-takeover").click()
+    await page.get_by_test_id("override-reason").fill("Ben's headset broke")
+    await page.keyboard.press("Enter")
+    await banner(page, "live")
+    bodies = [body for method, path, body in stub.asked if method == "POST" and path.endswith("/engagements")]
+    assert [body.get("override") for body in bodies] == [None, {"reason": "Ben's headset broke"}]
+
+
+async def test_an_impossible_mode_says_why(page: Page, stub: PanelStub) -> None:
+    modes = [
+        {"mode": "monitor", "possible": True, "how": "live", "why": ""},
+        {"mode": "whisper", "possible": False, "how": None, "why": "This AI has no leg of its own."},
+    ]
+    call = stub.add_call("+49 30 5550142", "Maria Keller", modes=modes)
+    await stub.update(call)
+    await select(page, call)
+    before = len(stub.asked)
+    await page.keyboard.press("2")
+    await expect(page.get_by_test_id("toast")).to_contain_text("This AI has no leg of its own.")
+    await expect(page.get_by_test_id("mode-whisper")).to_have_attribute("title", "This AI has no leg of its own.")
+    assert [path for method, path, _ in stub.asked[before:] if method == "POST"] == []
+
+
+async def test_lost_connection_is_said_and_what_happened_meanwhile_too(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    stub.refuse_events = True
+    await stub.cut_events()
+    await banner(page, "offline")
+    await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "false")
+    assert await stub.loudest(1.5) > AUDIBLE, "the caller lost the agent though only the events are cut"
+    await stub.end_engagement(call, "deadman")
+    stub.refuse_events = False
+    await expect(page.get_by_test_id("toast").get_by_text("While you were not connected")).to_be_visible(timeout=15000)
+    await banner(page, "idle")
+    assert await stub.loudest(1.5) < AUDIBLE
+
+
+async def test_a_half_open_connection_is_noticed(page: Page, stub: PanelStub) -> None:
+    stub.heartbeat = False
+    stub.refuse_events = True
+    await banner(page, "offline", patience_ms=20000)
+
+
+async def test_each_way_of_losing_a_call_has_its_sentence(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await stub.end_engagement(call, "no-microphone")
+    await banner(page, "resuming")
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_have_text(["Your microphone fell silent, so Maria Keller was given back to Aurora."])
+    await page.get_by_role("button", name="Dismiss").click()
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await stub.hang_up(call)
+    await expect(toast).to_have_text(["Maria Keller hung up."])
+    await expect(page.get_by_text("This call has ended: the caller hung up.")).to_be_visible()
+
+
+async def test_a_lost_leg_is_opened_again(page: Page, stub: PanelStub) -> None:
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await stub.lose_leg()
+    legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
+    assert len(legs) == 1
+    await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
+    legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
+    assert len(legs) == 2
+    assert await stub.loudest(1.5) < AUDIBLE
+
+
+async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
+    stub.udp_blocked = True
+    await page.get_by_test_id("duty-on").click()
+    fault = page.locator('[data-testid="fault"][data-fault="udp"]')
+    await expect(fault).to_contain_text("UDP is blocked", timeout=15000)
+    stub.udp_blocked = False
+    await fault.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(fault).to_have_count(0)
+
+
+async def test_a_pbx_that_is_away_is_said(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    await stub.pbx("alpha", up=False, why="connection refused")
+    await expect(page.locator('[data-fault="pbx"]')).to_contain_text("connection refused")
+    await expect(page.get_by_test_id("mode-takeover")).to_have_attribute("aria-disabled", "true")
+    await stub.pbx("alpha", up=True)
+    await expect(page.locator('[data-fault="pbx"]')).to_have_count(0)
+
+
+async def test_ending_the_call_is_asked_twice_and_leaving_is_not_ending(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await page.keyboard.press("e")
+    await expect(page.get_by_test_id("end-call-cancel")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_test_id("end-call-confirm")).to_be_hidden()
+    await page.keyboard.press("1")
+    await banner(page, "listen")
+    await page.get_by_test_id("leave").click()
+    await banner(page, "idle")
+    assert call in stub.calls
+    await page.get_by_test_id("end-call").click()
+    await page.get_by_test_id("end-call-confirm").click()
+    await expect(page.get_by_test_id("call-row")).to_have_count(0)
+    assert [path for _, path, _ in stub.asked if path.endswith("/hangup")] == [
+        f"/calls/{call.replace('~', '~')}/hangup"
+    ]
+
+
+async def test_a_reloaded_page_says_what_became_of_the_call(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+
+    async def leave(dialog: Dialog) -> None:
+        await dialog.accept()
+
+    page.on("dialog", leave)
+    await page.reload()
+    await stub.end_engagement(call, "browser-gone")
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_contain_text("Maria Keller was given back to Aurora at once.")
+
+
+async def test_measured_times_are_shown(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await stub.push({"kind": "measured", "call": call, "facts": {"heard_ms": 31.2, "gap_ms": 20.0}})
+    await expect(page.get_by_test_id("measured")).to_have_text("Caller heard you after 31 ms, gap 20 ms")
+
+
+async def test_single_key_shortcuts_can_be_switched_off(page: Page, stub: PanelStub) -> None:
+    await stub.update(stub.add_call("+49 30 5550142", "Maria Keller"))
+    await page.keyboard.press("?")
+    await expect(page.get_by_test_id("shortcuts")).to_be_visible()
+    await page.get_by_label("Single-key shortcuts are on").uncheck()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("j")
+    await expect(page.get_by_text("No call selected")).to_be_visible()
+
+
+async def test_everything_needed_when_live_fits_the_small_screens(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    for size in ((1280, 720), (390, 844)):
+        await page.set_viewport_size({"width": size[0], "height": size[1]})
+        for hook in ("banner", "return-submit", "return-note", "mute", "hold", "end-call", "mode-monitor", "mic-level"):
+            await expect(page.get_by_test_id(hook)).to_be_in_viewport(ratio=1)
+        wide = await page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= size[0], f"the page scrolls sideways at {size}: {wide} px"
+
+
+async def test_the_other_language_is_complete_on_screen(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("combobox", name="Language").select_option("de")
+    await expect(page.get_by_role("heading", name="Laufende Gespräche")).to_be_visible()
+    assert await page.evaluate("document.documentElement.lang") == "de"
+
+
+async def test_the_first_load_stays_under_200_kilobytes(page: Page, stub: PanelStub) -> None:
+    loaded: set[str] = set()
+    page.on("request", lambda request: loaded.add(request.url.removeprefix(stub.url)))
+    await page.reload()
+    await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
+    files = [STATIC / path.removeprefix("/static/") for path in loaded if path.startswith("/static/")]
+    assert STATIC / "app.js" in files
+    bodies = [(file.suffix, file.read_bytes()) for file in [*files, STATIC / "index.html"]]
+    size = sum(len(body) if suffix == ".woff2" else len(gzip.compress(body)) for suffix, body in bodies)
+    assert 30_000 < size < 200_000

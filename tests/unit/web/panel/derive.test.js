@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { banner, hears, hindrance, micOpen, mine, MODES, ordered } from "../../../../web/static/derive.js";
+import { call, engagement, state } from "./fixtures.js";
+
+/** @import {Pending, Phase} from "../../../../web/static/types.js" */
+
+test("the microphone is open only in a confirmed speaking mode that nobody has asked to leave", () => {
+  /** @type {Phase[]} */
+  const phases = ["connecting", "active", "switching", "releasing", "ended"];
+  /** @type {(Pending|null)[]} */
+  const wishes = [
+    null,
+    { kind: "release", call: "alpha~1" },
+    { kind: "hold", call: "alpha~1" },
+    { kind: "hangup", call: "alpha~1" },
+    ...MODES.map((mode) => /** @type {Pending} */ ({ kind: "change", call: "alpha~1", mode })),
+  ];
+  let open = 0;
+  for (const mode of MODES)
+    for (const phase of phases)
+      for (const pending of wishes)
+        for (const muted of [false, true])
+          for (const hold of [false, true])
+            for (const line of /** @type {const} */ (["off", "testing", "opening", "up", "lost"]))
+              for (const leg of ["leg-1", "another window's"]) {
+                const now = state(
+                  [call({ engagements: [engagement({ mode, phase, hold, leg })] })],
+                  { type: "pending", pending },
+                  { type: "line", facts: { muted, state: line } },
+                );
+                if (!micOpen(now)) continue;
+                open += 1;
+                const where = JSON.stringify({ mode, phase, pending, muted, hold, line, leg });
+                assert.notEqual(mode, "monitor", where);
+                assert.ok(phase === "active" || phase === "switching", where);
+                assert.ok(!muted && !hold && line === "up" && leg === "leg-1", where);
+                assert.ok(pending?.kind !== "release" && pending?.mode !== "monitor", where);
+              }
+  assert.equal(open, 36); // 3 speaking modes x 2 phases x 6 harmless wishes: neither more nor fewer
+});
+
+test("a lost events connection does not close the microphone: the caller still hears it", () => {
+  const now = state([call({ engagements: [engagement()] })], { type: "link", up: false });
+  assert.equal(banner(now), "offline");
+  assert.equal(micOpen(now), true);
+});
+
+test("another agent's engagement, or mine in another window, is not mine", () => {
+  assert.equal(mine(state([call({ engagements: [engagement({ agent: "ben" })] })])), null);
+  assert.equal(mine(state([call({ engagements: [engagement({ leg: "leg-2" })] })])), null);
+  assert.equal(mine(state([call({ engagements: [engagement()] })]))?.id, "e1");
+});
+
+test("each mode has its own banner", () => {
+  const seen = MODES.map((mode) => banner(state([call({ engagements: [engagement({ mode })] })])));
+  assert.deepEqual(seen, ["listen", "whisper", "barge", "live"]);
+  assert.equal(banner(state([call()])), "idle");
+  assert.equal(banner(state([call({ engagements: [engagement({ phase: "switching" })] })])), "switching");
+  assert.equal(banner(state([call({ engagements: [engagement({ phase: "releasing" })] })])), "resuming");
+  assert.equal(banner(state([call()], { type: "pending", pending: { kind: "engage", call: "alpha~1", mode: "takeover" } })), "switching");
+});
+
+test("who asks for a person comes first, by priority, then the longest call; a call with a speaker has been helped", () => {
+  const asks = (/** @type {any} */ priority) => ({ reason: "x", priority });
+  const now = state([
+    call({ id: "long", started_at: "2026-11-22T09:00:00Z" }),
+    call({ id: "short", started_at: "2026-11-22T09:59:00Z" }),
+    call({ id: "normal", escalation: asks("normal") }),
+    call({ id: "emergency", escalation: asks("emergency") }),
+    call({ id: "urgent", escalation: asks("urgent") }),
+    call({ id: "helped", started_at: "2026-11-22T09:30:00Z", escalation: asks("emergency"), engagements: [engagement({ agent: "ben" })] }),
+  ]);
+  assert.deepEqual(ordered(now).map((one) => one.id), ["emergency", "urgent", "normal", "long", "helped", "short"]);
+});
+
+test("every hindrance has its reason", () => {
+  const ben = engagement({ id: "e2", agent: "ben", agent_name: "Ben", leg: "leg-2" });
+  const why = (/** @type {any} */ now, /** @type {any} */ one, /** @type {any} */ mode) => hindrance(now, one, mode)?.key ?? null;
+  const plain = call();
+  assert.equal(why(state([plain]), plain, "takeover"), null);
+  const taken = call({ engagements: [ben] });
+  assert.equal(why(state([taken]), taken, "takeover"), "why.taken");
+  assert.equal(why(state([taken]), taken, "barge"), "why.taken");
+  assert.equal(why(state([taken]), taken, "monitor"), null);
+  const supervisor = state([taken], { type: "me", me: { id: "eva", name: "Eva", role: "supervisor" } });
+  assert.equal(why(supervisor, taken, "takeover"), null);
+  const live = state([call({ engagements: [engagement()] }), call({ id: "alpha~2" })]);
+  assert.equal(why(live, call({ id: "alpha~2" }), "monitor"), "why.elsewhere");
+  assert.equal(why(state([plain], { type: "link", up: false }), plain, "monitor"), "why.offline");
+  assert.equal(why(state([]), plain, "monitor"), "why.ended");
+  const down = state([plain], { type: "delta", rev: 2, changes: [{ kind: "pbx", pbx: { name: "alpha", up: false, why: "x", version: "" } }] });
+  assert.equal(why(down, plain, "monitor"), "why.pbx");
+  const inline = call({ modes: [{ mode: "whisper", possible: false, how: null, why: "No AI leg." }] });
+  assert.deepEqual(hindrance(state([inline]), inline, "whisper"), { key: "why.impossible", text: "No AI leg." });
+});
+
+test("the picture of who hears whom is the truth table", () => {
+  const table = {
+    monitor: "ai>caller ai>me caller>ai caller>me",
+    whisper: "ai>caller ai>me caller>ai caller>me me>ai",
+    barge: "ai>caller ai>me caller>ai caller>me me>ai me>caller",
+    takeover: "caller>ai caller>me me>ai me>caller",
+  };
+  for (const mode of MODES) assert.equal([...hears(mode, { open: true })].sort().join(" "), table[mode], mode);
+  assert.equal([...hears(null, { open: false })].sort().join(" "), "ai>caller caller>ai");
+});

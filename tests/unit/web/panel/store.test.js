@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { banner, mine } from "../../../../web/static/derive.js";
+import { reduce } from "../../../../web/static/store.js";
+import { call, engagement, ME, state } from "./fixtures.js";
+
+/** @import {Change, State} from "../../../../web/static/types.js" */
+
+/** @param {State} now @param {...Change} changes */
+const delta = (now, ...changes) => reduce(now, { type: "delta", rev: now.rev + 1, changes });
+/** @param {string} turn @param {string} text @param {boolean} final @param {string} [at] */
+const said = (turn, text, final, at = "2026-11-22T10:00:05Z") => /** @type {Change} */ ({ kind: "turn", call: "alpha~1", turn: { turn, speaker: "caller", text, at, final } });
+
+test("a partial turn grows in place, and a late partial does not undo the final text", () => {
+  let now = delta(state([call()]), said("t1", "I was", false), said("t1", "I was charged", false), said("t1", "I was charged twice.", true));
+  now = delta(now, said("t1", "I was charged", false));
+  assert.deepEqual(now.turns.get("alpha~1")?.map((turn) => [turn.text, turn.final]), [["I was charged twice.", true]]);
+});
+
+test("the fetched transcript and live turns become one, in the order of time", () => {
+  let now = delta(state([call()]), said("t3", "three", true, "2026-11-22T10:00:30Z"));
+  const fetched = [said("t1", "one", true, "2026-11-22T10:00:10Z"), said("t2", "two", true, "2026-11-22T10:00:20Z")].map((change) => /** @type {any} */ (change).turn);
+  now = reduce(now, { type: "transcript", call: "alpha~1", turns: fetched });
+  assert.deepEqual(now.turns.get("alpha~1")?.map((turn) => turn.text), ["one", "two", "three"]);
+});
+
+test("the end of my engagement is news with its reason, whichever change comes first", () => {
+  const live = state([call({ engagements: [engagement()] })]);
+  const ended = engagement({ phase: "ended", ended: "deadman" });
+  const told = delta(live, { kind: "engagement", engagement: ended });
+  assert.equal(told.after?.reason, "deadman");
+  const callFirst = delta(live, { kind: "call", call: call() }, { kind: "engagement", engagement: ended });
+  assert.equal(callFirst.after?.reason, "deadman");
+  assert.equal(banner(told), "resuming");
+  assert.equal(mine(told), null);
+});
+
+test("another agent's end is no news of mine", () => {
+  const live = state([call({ engagements: [engagement(), engagement({ id: "e2", agent: "ben", leg: "leg-2", mode: "monitor" })] })]);
+  const now = delta(live, { kind: "engagement", engagement: engagement({ id: "e2", agent: "ben", leg: "leg-2", phase: "ended", ended: "released" }) });
+  assert.equal(now.after, null);
+  assert.equal(mine(now)?.id, "e1");
+});
+
+test("what ended unseen is told after a reconnect", () => {
+  const live = state([call({ engagements: [engagement()] })], { type: "link", up: false });
+  const again = (/** @type {any} */ calls) => reduce(live, { type: "snapshot", rev: 9, me: ME, calls, pbxs: [] });
+  assert.equal(again([call()]).after?.reason, "unseen");
+  assert.equal(again([]).after?.reason, "call-ended-unseen");
+  assert.equal(again([call({ engagements: [engagement()] })]).after, null);
+});
+
+test("an answer that comes after the end does not bring the engagement back", () => {
+  const live = state([call({ engagements: [engagement()] })]);
+  const over = delta(live, { kind: "engagement", engagement: engagement({ phase: "ended", ended: "no-microphone" }) });
+  assert.equal(mine(reduce(over, { type: "engagement", engagement: engagement() })), null);
+});
+
+test("a selected call stays readable after its end, and is forgotten with the next choice", () => {
+  let now = delta(state([call()], { type: "select", call: "alpha~1" }), said("t1", "Bye.", true));
+  now = delta(now, { kind: "call-gone", id: "alpha~1", why: "hangup" });
+  assert.equal(now.gone?.why, "hangup");
+  assert.equal(now.turns.get("alpha~1")?.length, 1);
+  assert.equal(reduce(now, { type: "select", call: null }).gone, null);
+});
+
+test("a new engagement clears the measurement of the one before", () => {
+  const measured = delta(state([call()]), { kind: "measured", call: "alpha~1", facts: { heard_ms: 31, gap_ms: 20 } });
+  const now = delta(measured, { kind: "engagement", engagement: engagement() });
+  assert.equal(now.measured.get("alpha~1"), undefined);
+});
+
+test("a change of a kind that this panel does not know changes nothing else", () => {
+  const before = state([call()]);
+  const after = delta(before, /** @type {any} */ ({ kind: "presence", agents: [] }));
+  assert.deepEqual({ ...after, rev: 0 }, { ...before, rev: 0 });
+});
