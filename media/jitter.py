@@ -173,12 +173,20 @@ class JitterBuffer:
         return Pop(Kind.CONCEAL, length=self._step)
 
     def _begin(self, now: float) -> bool:
-        if not self._packets:
+        """Start with the newest packet that has waited long enough; what is older came too late to be of use.
+
+        A stall inflates the target for the length of the window, hence the limit: if more is needed,
+        stretching finds it.
+        """
+        goal = min(self.target_ms, _START_MS)
+        old = [at for at in self._packets if now * 1000 - self._ms(at) - self._sorted[0] >= goal]
+        if not old:
             return False
-        first = min(self._packets)
-        if now * 1000 - self._ms(first) - self._sorted[0] < self.target_ms:
-            return False
-        self._next = first
+        self._next = max(old)
+        for at in old:
+            if at < self._next:
+                del self._packets[at]
+                self.counts.shrunk += 1
         self._playing = True
         self._starved = 0
         return True

@@ -134,6 +134,15 @@ def test_a_stall_of_the_network_does_not_stay_as_delay() -> None:
     assert max(played.waits) < 300
 
 
+def test_the_sound_after_a_stall_comes_without_the_length_of_the_stall() -> None:
+    def delay(number: int) -> float:
+        return max(5.0, 300.0 - (number - 200) * 20) if 200 <= number < 215 else 5.0
+
+    played = play(JitterBuffer(), delay, 8)
+    after = [wait for wait, number in zip(played.waits, played.numbers, strict=True) if number > 220]
+    assert max(after) < 80
+
+
 def test_timestamps_may_wrap() -> None:
     buffer = JitterBuffer()
     played = play(buffer, lambda _n: 5.0, 4, first_timestamp=(1 << 32) - 50 * 960)
