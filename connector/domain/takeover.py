@@ -234,7 +234,26 @@ class AgentLeft:
     why: str = AGENT_GONE
 
 
-Input = Change | Leave | Prepared | Done | Refused | Lost | Due | Seen | PbxLost | CallerLeft | AiLeft | AgentLeft
+@dataclass(frozen=True, slots=True)
+class PatchLost:
+    """The PBX closed the patch: it has refused or hung up the agent's leg, or the call is over."""
+
+
+Input = (
+    Change
+    | Leave
+    | PatchLost
+    | Prepared
+    | Done
+    | Refused
+    | Lost
+    | Due
+    | Seen
+    | PbxLost
+    | CallerLeft
+    | AiLeft
+    | AgentLeft
+)
 
 Step = tuple[State, tuple[Command, ...]]
 
@@ -256,6 +275,11 @@ def step(state: State, input_: Input) -> Step:
     match input_:
         case Change(mode):
             return _change(state, mode)
+        case AgentLeft() | PatchLost() if state.doing is Doing.ENGAGING:
+            # The answer is on its way and says more: why, and who speaks instead. A yes would be out of date.
+            return replace(state, shaken=True), ()
+        case PatchLost():
+            return _leave(state, AGENT_GONE)
         case Leave(why):
             return _leave(state, why)
         case Prepared(seq, recorded):
@@ -274,9 +298,6 @@ def step(state: State, input_: Input) -> Step:
             return _verified(state, mode) if _awaited(state, seq, Doing.VERIFYING) else (state, ())
         case PbxLost():
             return replace(state, connected=False, shaken=True), ()
-        case AgentLeft() if state.doing is Doing.ENGAGING:
-            # The answer is on its way and says more: why, and who speaks instead. A yes would be out of date.
-            return replace(state, shaken=True), ()
         case CallerLeft(why) | AgentLeft(why):
             return _end(state, why)
         case AiLeft():

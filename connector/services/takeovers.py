@@ -32,7 +32,7 @@ from ..domain.errors import (
 )
 from ..domain.events import AgentGone, AgentPresent, AiGone, CallGone, FellBack, PbxDown, PbxEvent, SnapshotTaken
 from ..domain.people import Act, Actor, Denied, may
-from ..domain.takeover import AgentLeft, AiLeft, CallerLeft, Input, Leave, PbxLost, Seen
+from ..domain.takeover import AgentLeft, AiLeft, CallerLeft, Input, Leave, PatchLost, PbxLost, Seen
 from ..ports import AgentLegs, Engaged, EngagementKeeper, Journal, Pbx
 from .conductor import LISTENER_UNFIT, Conductor, Parts, Timing
 from .notices import Notices
@@ -166,16 +166,11 @@ class Takeovers:
 
     def patch_down(self, patch: str, why: str) -> None:
         """The patch's connection ended on the media side. Ends by the PBX (``pbx-...``) it explains itself."""
-        why = takeover.AGENT_GONE if why.startswith("pbx-") else why
-        for conductor in self._conductors.values():
-            if conductor.patch == patch:
-                conductor.post(Leave(why))
+        self._tell(lambda c: c.patch == patch, PatchLost() if why.startswith("pbx-") else Leave(why))
 
     def leg_down(self, leg: str, why: str) -> None:
         """The agent's leg is gone: browser, network or worker."""
-        for conductor in self._conductors.values():
-            if conductor.engagement.leg == leg:
-                conductor.post(Leave(why))
+        self._tell(lambda c: c.engagement.leg == leg, Leave(why))
 
     async def drain(self) -> None:
         """Shutdown: refuses what is new, gives back every call, waits for it (bounded)."""

@@ -237,6 +237,7 @@ class Model:
                 yield self._event(w._replace(ai=False), t.AiLeft())
             if w.agent is not None:  # it dies: worker, network, dead-man, or the PBX noticed that our end is closed
                 yield self._event(w._replace(agent=None), t.AgentLeft())
+                yield w._replace(agent=None, events=(*w.events, t.PatchLost()))  # told by the media side alone
             if w.up and not any(s.silent for s in w.sent):
                 lost = frozenset(t.Lost(s.command.seq) for s in w.sent if not s.silent)
                 down = w._replace(up=False, answers=w.answers | lost, events=(*w.events, t.PbxLost()))

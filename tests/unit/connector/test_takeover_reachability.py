@@ -92,8 +92,8 @@ SEEDED = {
         ),
     ),
     "believes an answer from before the agent left": (
-        "            return replace(state, shaken=True), ()\n        case CallerLeft",
-        "            return state, ()\n        case CallerLeft",
+        "            return replace(state, shaken=True), ()\n        case PatchLost",
+        "            return state, ()\n        case PatchLost",
     ),
     "listens without a record": (
         "    if not recorded and not matters:",
