@@ -22,6 +22,8 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 
 def shown(value: object) -> str:
     """A value as a person may be shown it: JSON where it has a form in JSON, cut off after 80 characters."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
     try:
         text = json.dumps(value, ensure_ascii=True)
     except (TypeError, ValueError):
@@ -38,6 +40,8 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     if kind == "extra_forbidden":
         return Fault(path, shown(location[-1]), _unknown_field(location[-1], _known(model, detail["loc"][:-1])))
     value = "***" if _is_secret(location) else shown(detail["input"])
+    if isinstance(detail["input"], str):  # texts with a check of their own are measured like lists
+        kind = {"too_long": "string_too_long", "too_short": "string_too_short"}.get(kind, kind)
     return Fault(path, value, _remedy(kind, detail.get("ctx", {}), detail["msg"]))
 
 
