@@ -36,7 +36,7 @@ async def _race(pair: Pair, call: str, number: int) -> tuple[Agent, Reply, Agent
     """One round: winner and loser, each with what it was told. Who asks first takes turns."""
     first, second = pair if number % 2 else pair[::-1]
     one, other = await asyncio.gather(first.engage(call), second.engage(call))
-    assert sorted((one.status, other.status)) == [201, 409], (one, other)
+    assert sorted((one.status, other.status)) == [201, 409], (one.body, other.body)
     if one.status == 201:
         return first, one, second, other
     return second, other, first, one

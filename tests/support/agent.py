@@ -141,9 +141,13 @@ class Agent:
         return asyncio.ensure_future(_within(future, timeout, self.username))
 
     async def seen(self, call: str) -> None:
-        """Returns when the panel shows this call."""
-        if call not in self.calls:
-            await self.when(lambda change: change.get("kind") == "call" and change["call"]["id"] == call)
+        """Returns when the panel shows this call and offers to take it over."""
+        if not (call in self.calls and _offered(self.calls[call])):
+            await self.when(
+                lambda change: (
+                    change.get("kind") == "call" and change["call"]["id"] == call and _offered(change["call"])
+                )
+            )
 
     # ---- acts ----
 
@@ -156,7 +160,13 @@ class Agent:
         return Reply(sent, answered, response.status, json.loads(text) if text else {})
 
     async def engage(self, call: str, mode: str = "takeover", **more: Any) -> Reply:
-        return await self.ask("POST", f"calls/{call}/engagements", mode=mode, leg=self.leg_id, **more)
+        """As a person does: tries again when the leg was not ready at that moment."""
+        for _ in range(5):
+            reply = await self.ask("POST", f"calls/{call}/engagements", mode=mode, leg=self.leg_id, **more)
+            if reply.slug != "leg-not-ready":
+                break
+            await asyncio.sleep(0.5)
+        return reply
 
     async def release(self, engagement: str, note: str = "") -> Reply:
         return await self.ask("POST", f"engagements/{engagement}/release", note=note)
@@ -246,6 +256,10 @@ class Agent:
             elif wanted(message):
                 self._watchers.remove(entry)
                 future.set_result(message)
+
+
+def _offered(call: Json) -> bool:
+    return any(choice["mode"] == "takeover" and choice["possible"] for choice in call["modes"])
 
 
 async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:
