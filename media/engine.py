@@ -49,15 +49,6 @@ class Engine:
         await self._server.start(self._settings.audiosocket_host)
         return self._server.port
 
-    async def stop(self) -> None:
-        """Hangs up everything."""
-        serving = list(self._serving.values())
-        for task in serving:
-            task.cancel()
-        if serving:
-            await asyncio.wait(serving)
-        await self._server.stop()
-
     async def tick(self) -> None:
         """Runs for ever."""
         self._pacer = Pacer(time.monotonic())

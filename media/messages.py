@@ -111,6 +111,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker cannot start and ends."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pong:
     """`late`: the worst tick since the last pong, `p99`: over 10 s, both seconds; `skipped`: ticks left out so far."""
 
@@ -235,7 +242,21 @@ class WorkerLost:
 
 MediaEvent = LegUp | LegDown | PatchUp | PatchDown | Intruder | Quality | WorkerLost
 Command = Configure | Ping | OpenLeg | CloseLeg | SetLeg | OpenPatch | ClosePatch | Signal
-Report = Ready | Pong | Done | Opened | Refused | LegState | LegUp | LegDown | PatchUp | PatchDown | Intruder | Quality
+Report = (
+    Ready
+    | Failed
+    | Pong
+    | Done
+    | Opened
+    | Refused
+    | LegState
+    | LegUp
+    | LegDown
+    | PatchUp
+    | PatchDown
+    | Intruder
+    | Quality
+)
 
 _NESTED: Mapping[str, type[Any]] = {"settings": MediaSettings, "facts": Facts}
 _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (*Command.__args__, *Report.__args__)}

@@ -9,6 +9,7 @@ MediaError
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -41,6 +42,8 @@ __all__ = [
     "MediaEvent", "MediaSettings", "OpenedLeg", "Overloaded", "PatchDown", "PatchUp", "Pool", "Quality",
     "WorkerFailed", "WorkerLost", "WorkerStats",
 ]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 PING = 0.25
 "Seconds between two pings."
@@ -325,7 +328,9 @@ class Pool:
     def _roomiest(self) -> _Worker:
         limit = self._settings.max_legs_per_worker
         late = self._settings.max_lateness_ms / 1000
-        free = [w for w in self._workers.values() if len(w.legs) < limit and w.pong.p99 <= late]
+        # An idle worker is late because of its neighbours on the machine: nobody is served better by refusing.
+        fit = (w for w in self._workers.values() if w.pong.p99 <= late or not w.legs)
+        free = [w for w in fit if len(w.legs) < limit]
         if not free:
             states = "; ".join(
                 f"worker {w.number} has {len(w.legs)} of {limit} legs, ticks {w.pong.p99 * 1000:.1f} ms late"
@@ -360,8 +365,9 @@ class Pool:
         while True:
             came_up = await self._live(number, ready)
             if not ready.done():
-                fault = f"media worker {number} ended before it was ready; its own message is on standard error"
-                ready.set_exception(WorkerFailed(fault))
+                fault = "it ended before it was ready; its own message is on standard error"
+                ready.set_exception(WorkerFailed(f"media worker {number}: {fault}"))
+            if ready.exception() is not None:
                 return
             failures = 0 if came_up else failures + 1
             await asyncio.sleep(min(5.0, 0.5 * failures))
@@ -415,6 +421,10 @@ class Pool:
                 self._workers[worker.number] = worker
                 if not ready.done():
                     ready.set_result(None)
+            case m.Failed(why):
+                log.error("media worker %d cannot start: %s", worker.number, why)
+                if not ready.done():
+                    ready.set_exception(WorkerFailed(f"media worker {worker.number}: {why}"))
             case m.Pong():
                 worker.pong = message
                 worker.answered = time.monotonic()

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import aioice
@@ -318,8 +319,16 @@ async def selftest() -> None:
     """A call to ourselves over loopback: proves the members we use and warms everything that is slow at first.
 
     The first connection of a process blocks its loop for up to 176 ms (measured); better now than in a call.
-    Raises PeerLost or AttributeError when aiortc is not what we expect.
+    Raises PeerLost with a sentence for the administrator.
     """
+    try:
+        await _call_ourselves()
+    except (AttributeError, TypeError, ImportError) as fault:
+        found = ", ".join(f"{name} {version(name)}" for name in ("aiortc", "aioice"))
+        raise PeerLost(f"{found} cannot carry the sound (made for aiortc 1.16, aioice 0.13): {fault}") from fault
+
+
+async def _call_ourselves() -> None:
     heard = asyncio.Event()
     browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     browser.addTransceiver("audio")

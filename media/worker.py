@@ -9,11 +9,12 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 from . import rtc
 from .engine import Engine, Refusal
@@ -23,6 +24,7 @@ from .messages import (
     Command,
     Configure,
     Done,
+    Failed,
     Opened,
     OpenLeg,
     OpenPatch,
@@ -47,10 +49,6 @@ _PATIENCE = 8
 _PR_SET_PDEATHSIG = 1
 
 
-class _ServiceGone(Exception):
-    pass
-
-
 class Worker:
     """Reads commands, runs them on the engine, and answers."""
 
@@ -64,22 +62,30 @@ class Worker:
         configure = await self._read()
         if not isinstance(configure, Configure):
             raise TypeError(f"the first message is {configure!r}, not Configure")
-        await rtc.selftest()
-        with contextlib.suppress(_Ended):
-            async with asyncio.TaskGroup() as tasks:
-                engine = Engine(configure.settings, self._tell, tasks)
+        try:
+            await rtc.selftest()
+        except (rtc.PeerLost, OSError) as fault:
+            await self._fail(str(fault))
+            return
+        async with asyncio.TaskGroup() as tasks:
+            engine = Engine(configure.settings, self._tell, tasks)
+            try:
                 port = await engine.start()
-                # What exists now stays: a collection that walks it all would stall a tick by 47 ms.
-                gc.collect()
-                gc.freeze()
-                tasks.create_task(engine.tick(), name="tick")
-                tasks.create_task(self._listen_for_silence(), name="silence")
-                self._tell(Ready(port))
-                try:
-                    await self._serve(engine, tasks)
-                except _ServiceGone as gone:
-                    log.info("media worker ends: %s", gone)
-                    raise _Ended from None
+            except OSError as fault:
+                await self._fail(f"audiosocket_host {configure.settings.audiosocket_host}: {fault}")
+                return
+            # What exists now stays: a collection that walks it all would stall a tick by 47 ms.
+            gc.collect()
+            gc.freeze()
+            tasks.create_task(engine.tick(), name="tick")
+            tasks.create_task(self._listen_for_silence(), name="silence")
+            self._tell(Ready(port))
+            await self._serve(engine, tasks)
+
+    async def _fail(self, why: str) -> None:
+        self._tell(Failed(why))
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
 
     async def _serve(self, engine: Engine, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -110,7 +116,7 @@ class Worker:
         except ConnectionError:
             line = b""
         if not line.endswith(b"\n"):
-            raise _ServiceGone("the service closed the pipe")
+            _leave("the service closed the pipe")
         self._silence = 0
         message = decode(line)
         if isinstance(message, Command):
@@ -121,8 +127,7 @@ class Worker:
         while self._silence < _PATIENCE:
             await asyncio.sleep(_CHECK)
             self._silence += 1
-        log.warning("media worker ends: no word from the service for %g s", _CHECK * _PATIENCE)
-        raise _Ended
+        _leave(f"no word from the service for {_CHECK * _PATIENCE:g} s")
 
     def _tell(self, message: Report) -> None:
         # Not drained: a service that does not read is one that does not ping, and that ends us in 2 s.
@@ -130,8 +135,11 @@ class Worker:
             self._writer.write(encode(message))
 
 
-class _Ended(Exception):
-    pass
+def _leave(why: str) -> NoReturn:
+    """End at once. The kernel closes the sockets, the PBX sees it and gives the calls back: no goodbye to a
+    browser is worth a moment in which a caller hears nobody."""
+    log.warning("ends: %s", why)
+    os._exit(0)
 
 
 async def _run(

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from media.audiosocket import UUID, encode
+from media.frame import SAMPLES, to_frame
+from media.level import decibels, mean_square
 from media.pool import (
     Intruder,
     LegDown,
@@ -29,6 +31,7 @@ from media.pool import (
 from tests.support.browser_leg import BrowserLeg, power_at, tone
 from tests.unit.media.conftest import SETTINGS, Events
 from tests.unit.media.pbx_end import PbxEnd
+from tests.unit.media.synthetic import noise, speech
 
 
 @asynccontextmanager
@@ -69,6 +72,20 @@ async def test_agent_and_caller_hear_each_other(pool: Pool, events: Events) -> N
         assert pool.not_alive_reason(leg) == "no-such-leg"
         await pool.close_leg(leg)
         await pool.close_patch(endpoint.uuid)
+
+
+async def test_the_voice_chain_lets_speech_through_and_takes_noise_away(pool: Pool, events: Events) -> None:
+    talk, hiss = speech(2, -26), noise(2, -45)
+    frames = [to_frame((talk + hiss)[i : i + SAMPLES].astype(np.float32)) for i in range(0, len(talk), SAMPLES)]
+    async with connected(pool, BrowserLeg(lambda number: frames[number % len(frames)])) as (browser, leg):
+        await pool.set_leg(leg, suppression=True)
+        async with PbxEnd(await pool.open_patch(leg)) as pbx:
+            await events.next(Quality, lambda quality: quality.facts.speaking)
+            await asyncio.sleep(2)
+            assert decibels(mean_square(pbx.sound(1).astype(np.int16))) > -40
+            browser.microphone.source = lambda number: to_frame(noise(0.02, -45, number).astype(np.float32))
+            await asyncio.sleep(2)
+            assert decibels(mean_square(pbx.sound(0.5).astype(np.int16))) < -53
 
 
 async def test_sixteen_kilohertz_to_the_pbx(pool: Pool) -> None:

@@ -108,7 +108,7 @@ async def test_a_late_worker_takes_no_new_leg() -> None:
 
 async def test_a_worker_that_cannot_start_is_told_at_once() -> None:
     settings = dataclasses.replace(SETTINGS, audiosocket_host="203.0.113.1")
-    with pytest.raises(WorkerFailed):
+    with pytest.raises(WorkerFailed, match=r"audiosocket_host 203\.0\.113\.1"):
         async with Pool(settings):
             pass
 
