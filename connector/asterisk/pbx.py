@@ -24,7 +24,7 @@ from ..domain.events import CallChanged, PbxDown, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import wire
 from .client import Address, Connection, LoginRefused
-from .facts import PAIRED, Rule, State, uuid_in
+from .facts import PAIRED, Agent, Rule, State, uuid_in
 from .joins import JoinStats, heal
 from .resync import VARIABLES, resync
 from .translate import FITNESS, PROBED, TRANSFERRED, fold
@@ -176,10 +176,10 @@ class AsteriskPbx:
 
     async def _recheck(self, connection: Connection) -> None:
         """Until the dialplan is there: AMI tells a reload only to accounts with more rights than we ask for."""
-        unfit = self._state.unfit
+        unfit, pause = self._state.unfit, BACKOFF_S[0]  # a PBX that starts takes logins before it has its dialplan
         while unfit:
-            await asyncio.sleep(RECHECK_S)
-            unfit = await self._unfit(connection)
+            await asyncio.sleep(pause)
+            unfit, pause = await self._unfit(connection), min(2 * pause, RECHECK_S)
         connection.note(Message({"event": FITNESS, "why": ""}))
 
     async def _read(self, connection: Connection) -> tuple[State, SnapshotTaken]:
@@ -202,7 +202,26 @@ class AsteriskPbx:
                 self._look_at(connection, event.call)
         if message["userevent"] == "TakeoverCall" and message["uniqueid"] in self._state.hooks:
             self._chore(self._look_inline(connection, message["uniqueid"]))
+        if message.event == "BridgeLeave" and message["uniqueid"] in self._state.calls:
+            for agent in self._state.agents.values():
+                if agent.call == message["uniqueid"] and agent.mode.speaks and agent.instance == self._instance:
+                    self._chore(self._part(connection, agent))
         return events
+
+    async def _part(self, connection: Connection, agent: Agent) -> None:
+        """A speaker whose caller was led away by somebody else's Redirect: without us agent and AI would be left
+        talking to each other. A hangup, a pairing and our own transfer have ended it, or moved it, by then."""
+        await asyncio.sleep(SETTLE_S)
+        caller, tracked = self._state.channels.get(agent.call), self._state.calls.get(agent.call)
+        leg = self._state.channels.get(self._leg_id(agent))
+        if caller is None or tracked is None or tracked.paired or leg is None or not leg.bridge:
+            return
+        if caller.bridge != leg.bridge:
+            log.info("pbx.caller-led-away", pbx=self._name, call=agent.call)
+            await connection.ask(wire.hangup(leg.name))
+
+    def _leg_id(self, agent: Agent) -> str:
+        return next((id_ for id_, one in self._state.agents.items() if one.patch == agent.patch), "")
 
     def _look_at(self, connection: Connection, call: Call) -> None:
         if call.channels.caller.startswith("PJSIP/") and call.channels.ai.startswith("PJSIP/"):

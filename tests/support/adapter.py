@@ -5,10 +5,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
-from connector.domain.calls import Call, Mode
+from connector.domain.calls import Call, Mode, PatchId
 from connector.domain.events import CallChanged, CallGone, PbxEvent, SnapshotTaken
 from connector.ports import Engaged
 from web.demo.asterisk import Ami
@@ -51,6 +51,11 @@ class Watched:
         self.pbx = pbx
         self.events: list[PbxEvent] = []
         self._news = asyncio.Condition()
+
+    @classmethod
+    def to(cls, lab: Lab, ami: Ami, instance: str = "test", **other: object) -> Self:
+        """An adapter for the lab's Asterisk with this account."""
+        return cls(AsteriskPbx("lab", settings(ami, **other), instance))
 
     async def follow(self) -> None:
         async for event in self.pbx.events():
@@ -106,7 +111,7 @@ class Watched:
 @asynccontextmanager
 async def watched(lab: Lab, instance: str = "test", ami: Ami | None = None, **other: object) -> AsyncIterator[Watched]:
     """An adapter on the lab's Asterisk, connected and with its first snapshot taken."""
-    adapter = Watched(AsteriskPbx("lab", settings(ami or lab.pbx.ami, **other), instance))
+    adapter = Watched.to(lab, ami or lab.pbx.ami, instance, **other)
     follower = asyncio.create_task(adapter.follow())
     try:
         await adapter.kind(SnapshotTaken)
@@ -122,6 +127,11 @@ class Agent:
 
     engaged: Engaged
     leg: AudioSocketLeg
+
+    @staticmethod
+    def unanswered(call: Call, endpoint: Patch, mode: Mode) -> Engaged:
+        """What is known of an engagement while the PBX has not answered."""
+        return Engaged(call.id, PatchId(endpoint.uuid), "", mode)
 
 
 def patch(lab: Lab) -> Patch:
