@@ -1,0 +1,180 @@
+"""The command line, in this process: what it prints, what it does to the store, and its exit codes."""
+
+import io
+import json
+import re
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from web.cli import main
+
+CONFIG = "data_dir: data\npbx: {main: {kind: asterisk, username: takeover, secret: s3cret, port: 1}}\n"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs one command; exit code, standard output, standard error."""
+    (tmp_path / "takeover.yaml").write_text(CONFIG)
+    monkeypatch.setenv("TAKEOVER_CONFIG", str(tmp_path / "takeover.yaml"))
+
+    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_check_says_what_it_understood(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("check")
+    assert code == 0
+    assert "main (asterisk 127.0.0.1:1)" in out
+    found = json.loads(run("check", "--json")[1])
+    assert found == {
+        "ok": True,
+        "listen": "http://127.0.0.1:8080",
+        "pbx": ["main"],
+        "data_dir": str(tmp_path / "data"),
+    }
+
+
+def test_wrong_settings_are_exit_code_2(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "takeover.yaml").write_text(CONFIG + "http: {prot: 1}\n")
+    code, _, err = run("check")
+    assert code == 2
+    assert "http.prot: \"prot\" is not accepted; there is no such field; did you mean 'port'?" in err
+    code, out, _ = run("check", "--json")
+    assert (code, json.loads(out)["faults"][0]["field"]) == (2, "http.prot")
+
+
+def test_a_missing_file_is_exit_code_2(run: Run) -> None:
+    code, _, err = run("check", "--config", "/nowhere/takeover.yaml")
+    assert code == 2
+    assert "there is no such file; copy takeover.example.yaml there, or name another with --config" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["user"], ["token", "add"], ["dialplan", "--for", "skype"]])
+def test_wrong_arguments_are_exit_code_2(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments)[0] == 2
+
+
+def test_users_are_added_listed_changed_and_removed(run: Run) -> None:
+    code, out, _ = run("user", "add", "anna", "--role", "supervisor", "--password-stdin", stdin="long enough\n")
+    assert (code, out) == (0, "anna may log in now, as supervisor.\n")
+    assert run("user", "add", "anna", "--password-stdin", stdin="long enough\n")[0] == 1
+    assert json.loads(run("user", "list", "--json")[1])["users"] == [
+        {"username": "anna", "role": "supervisor", "name": "anna"}
+    ]
+    assert run("user", "password", "anna", "--password-stdin", stdin="another one\n")[0] == 0
+    assert run("user", "remove", "anna")[0] == 0
+    code, _, err = run("user", "remove", "anna")
+    assert (code, err) == (1, "There is no user 'anna'; see: takeover user list\n")
+
+
+def test_the_password_is_asked_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["long enough", "long enuogh"]
+    monkeypatch.setattr("getpass.getpass", lambda _: answers.pop(0))
+    code, _, err = run("user", "add", "anna")
+    assert (code, err) == (1, "The two passwords differ; nothing was changed\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "why"),
+    [
+        ("anna", "short", "password: 5 characters are too few; use at least 10"),
+        ("anna", "", "password: 0 characters are too few; use at least 10"),
+        ("an na", "long enough", "name: 'an na' is not accepted; use 1 to 64 letters, digits and . _ @ + -"),
+        ("a\nb", "long enough", "name: 'a\\nb' is not accepted"),
+        ("../x", "long enough", "name: '../x' is not accepted"),
+    ],
+)
+def test_wrong_users(run: Run, name: str, password: str, why: str) -> None:
+    code, _, err = run("user", "add", name, "--password-stdin", stdin=f"{password}\n")
+    assert code == 1
+    assert err.startswith(why)
+
+
+def test_a_token_is_printed_once_and_nowhere_kept(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("token", "add", "--name", "bot", "--role", "ai", "--ai", "acme")
+    secret = out.splitlines()[0]
+    assert code == 0
+    assert re.fullmatch(r"[\w-]{43}", secret)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
+    assert secret.encode() not in kept
+    assert run("token", "list")[1].split() == ["bot", "ai", "acme"]
+    assert run("token", "revoke", "bot")[0] == 0
+    assert run("token", "revoke", "bot")[0] == 1
+
+
+def test_a_token_of_role_ai_names_its_ai(run: Run) -> None:
+    code, _, err = run("token", "add", "--name", "bot", "--role", "ai")
+    assert (code, err) == (1, "--ai: give the name of the AI with --role ai, and only then\n")
+
+
+def test_the_audit_is_verified(run: Run, tmp_path: Path) -> None:
+
+    run("user", "add", "anna", "--password-stdin", stdin="long enough\n")
+    code, out, _ = run("audit", "verify")
+    assert code == 0
+    assert out.startswith("The audit is whole: 2 entries, head 2:")
+    head = out.rstrip(".\n").split()[-1]
+    assert run("audit", "verify", "--head", head)[0] == 0
+    with sqlite3.connect(tmp_path / "data" / "takeover.db") as database:
+        database.execute("UPDATE audit SET actor = 'somebody-else' WHERE number = 1")
+    database.close()
+    code, _, err = run("audit", "verify")
+    assert (code, err.splitlines()[0]) == (1, "The audit was changed:")
+    assert run("audit", "verify", "--head", "nonsense")[0] == 1
+
+
+def test_a_lost_audit_key_is_said(run: Run, tmp_path: Path) -> None:
+    run("user", "list")
+    (tmp_path / "data" / "audit.key").write_text("not hexadecimal")
+    code, _, err = run("user", "list")
+    assert code == 1
+    assert "put the old key back" in err
+
+
+def test_the_key_and_the_folder_are_the_service_users_only(run: Run, tmp_path: Path) -> None:
+    run("user", "list")
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data" / "audit.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_taken_port_is_said(run: Run, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        (tmp_path / "takeover.yaml").write_text(f"{CONFIG}http: {{port: {port}}}\nmedia: {{workers: 1}}\n")
+        code, _, err = run("serve")
+    assert code == 1
+    expected = (
+        f"http.host, http.port: cannot listen on 127.0.0.1:{port}, another program listens there; "
+        "stop that one, or set another http.port"
+    )
+    assert err.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("store: {url: 'mysql://x/y'}", "store: store url: 'mysql' is not accepted; use one of the drivers"),
+        ("media: {workers: 1, audiosocket_host: 0.0.0.0}", "media.audiosocket_host = '0.0.0.0': name the address"),
+        ("http: {host: 203.0.113.77, port: 8080}\nmedia: {workers: 1}", "http.host, http.port: cannot listen on"),
+    ],
+)
+def test_what_only_the_start_can_know(run: Run, tmp_path: Path, line: str, why: str) -> None:
+    (tmp_path / "takeover.yaml").write_text(f"{CONFIG}{line}\n")
+    code, _, err = run("serve")
+    assert code == 1
+    assert err.splitlines()[-1].startswith(why)

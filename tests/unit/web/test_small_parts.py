@@ -1,0 +1,114 @@
+"""The small parts: back-off, log-in throttle, notify, logs, certificate."""
+
+import json
+import logging
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import structlog
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from web import logs
+from web.certificate import self_signed
+from web.main import StartFailed, _plain
+from web.metrics import Sample, exposition
+from web.notify import notify, watchdog_seconds
+from web.throttle import Throttle
+
+
+def test_each_failure_beyond_the_free_ones_doubles_the_wait() -> None:
+    throttle = Throttle(free=3, longest=10)
+    waits = []
+    for _ in range(9):
+        throttle.attempt("anna", 100.0)
+        waits.append(throttle.wait("anna", 100.0))
+    assert waits == [0, 0, 1, 2, 4, 8, 10, 10, 10]
+    assert throttle.wait("anna", 105.0) == 5
+    assert throttle.wait("ben", 100.0) == 0
+
+
+def test_success_and_time_forgive() -> None:
+    throttle = Throttle(free=1, forget=60)
+    throttle.attempt("anna", 0)
+    throttle.attempt("anna", 0)
+    throttle.succeeded("anna")
+    assert throttle.wait("anna", 0) == 0
+    throttle.attempt("anna", 0)
+    throttle.attempt("anna", 61)
+    assert throttle.wait("anna", 61) == 1  # the first counts no more
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.floats(0, 1e6)), max_size=50))
+def test_the_wait_is_bounded_whatever_happens(attempts: list[tuple[str, float]]) -> None:
+    throttle = Throttle()
+    for key, now in attempts:
+        throttle.attempt(key, now)
+        assert 0 <= throttle.wait(key, now) <= 300
+
+
+def test_random_names_do_not_fill_the_memory() -> None:
+    throttle = Throttle()
+    for number in range(12_000):
+        throttle.attempt(str(number), 0.0)
+    assert len(throttle) == 10_000
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert manager.recv(100) == b"READY=1"
+    notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    notify("READY=1", {})
+
+
+@pytest.mark.parametrize(("given", "expected"), [("20000000", 10.0), ("", None), ("x", None), ("0", None)])
+def test_half_of_the_watchdogs_patience(given: str, expected: float | None) -> None:
+    assert watchdog_seconds({"WATCHDOG_USEC": given}) == expected
+
+
+@pytest.mark.parametrize("pii", [True, False])
+def test_personal_data_is_logged_only_when_asked_for(pii: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.configure(form="json", level="info", pii=pii)
+        structlog.get_logger("test").info("call", call="lab~1", **{"pii.number": "+491701234567"})
+        logging.getLogger("library").warning("hello %s", "there")
+    finally:
+        root.handlers[:], root.level = before
+        structlog.reset_defaults()
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["event"], first["call"]) == ("call", "lab~1")
+    assert first.get("pii.number") == ("+491701234567" if pii else None)
+    assert (second["event"], second["level"]) == ("hello there", "warning")
+
+
+def test_a_self_signed_certificate_is_made_once_and_fits(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path, "10.0.0.5")
+    assert key.stat().st_mode & 0o777 == 0o600
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "localhost" in names.get_values_for_type(x509.DNSName)
+    assert "10.0.0.5" in [str(one) for one in names.get_values_for_type(x509.IPAddress)]
+    first = certificate.read_bytes()
+    assert self_signed(tmp_path, "10.0.0.5")[0].read_bytes() == first
+
+
+def test_metrics_escape_what_prometheus_would_misread() -> None:
+    text = exposition([Sample("a", "b", "gauge", {(("pbx", 'x"\\\n'),): 1.5})])
+    assert text == '# HELP a b\n# TYPE a gauge\na{pbx="x\\"\\\\\\n"} 1.5\n'
+
+
+def test_a_failed_start_comes_out_of_its_groups() -> None:
+    start = StartFailed("port")
+    assert _plain(BaseExceptionGroup("a", [BaseExceptionGroup("b", [start]), ValueError()])) is start
+    fault = ValueError()
+    assert _plain(BaseExceptionGroup("a", [BaseExceptionGroup("b", [fault])])) is fault
+    both = BaseExceptionGroup("a", [ValueError(), KeyError()])
+    assert _plain(both) is both
