@@ -273,6 +273,8 @@ class Conductor:
         return next((e.mode for e in snapshot.events if isinstance(e, AgentPresent) and e.patch == self.patch), None)
 
     def _failed(self, command: Command, error: TakeoverError) -> Input:
+        if isinstance(error, AlreadyTaken):
+            error = AlreadyTaken(self.call.id, self._rival())
         if not isinstance(command, GiveBack | ClosePatch | Verify):
             self._error = error
         log.info("engagement.refused", engagement=self.engagement.id, command=type(command).__name__, why=str(error))
@@ -284,6 +286,12 @@ class Conductor:
             return Lost(command.seq, error.slug)  # only "somebody speaks" says for sure that the old mode holds
         return Refused(command.seq, error.slug)
 
+    def _rival(self) -> str:
+        """Who speaks instead of us: the PBX knows only the channel."""
+        others = self._parts.registry.engagements(self.call.id)
+        names = [e.agent_name for e in others if e.mode.speaks and e.id != self.engagement.id]
+        return names[-1] if names else "another service"
+
     # Telling
 
     def _tell(self, tasks: asyncio.TaskGroup) -> None:
@@ -291,6 +299,8 @@ class Conductor:
         shown_mode = state.wanted if state.phase is Phase.CONNECTING else state.mode
         changed = self._show(replace(self.engagement, mode=shown_mode, phase=state.phase))
         if state.phase is Phase.ENDED:
+            if state.why != takeover.AGENT_GONE:
+                self._parts.registry.disengaged(self.engagement.id, state.why)
             self.left.set()
             self.over.set()
         self._answer_wish(tasks)
@@ -361,7 +371,7 @@ class Conductor:
             log.info("engagement.patch-not-closed", engagement=self.engagement.id, why=str(error))
         if why == takeover.AGENT_GONE:
             why = await self._better_reason(why)
-        self._parts.registry.disengaged(self.engagement.id, why)
+            self._parts.registry.disengaged(self.engagement.id, why)
         await self.record.ended(why)
         await self._keep(why)
 
@@ -390,19 +400,18 @@ class Conductor:
 
     async def _renew(self) -> None:
         timing = self._parts.timing
-        unfit_since: float | None = None
-        now = asyncio.get_running_loop().time
+        unfit = 0
         while True:
             await asyncio.sleep(timing.renew)
             if self._state.phase not in (Phase.ACTIVE, Phase.SWITCHING):
                 continue
             reason = self._unfit()
             if reason is None:
-                unfit_since = None
+                unfit = 0
                 await self._guarded(self._renew_once())
                 continue
-            unfit_since = now() if unfit_since is None else unfit_since
-            if now() - unfit_since >= timing.unfit:
+            unfit += 1
+            if (unfit - 1) * timing.renew >= timing.unfit:
                 self.post(Leave(reason))
 
     async def _renew_once(self) -> None:
