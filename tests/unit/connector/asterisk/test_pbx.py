@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from connector.asterisk import client, joins
+from connector.asterisk import admission, client, joins, legs, looks
 from connector.asterisk import pbx as pbx_module
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.calls import Call, Mode, PatchId
@@ -143,7 +143,7 @@ async def test_an_account_without_rights_is_told_which() -> None:
 
 
 async def test_a_missing_dialplan_is_said_on_every_call_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pbx_module, "RECHECK_S", 0.1)
+    monkeypatch.setattr(admission, "RECHECK_S", (0.05, 0.1))
     async with FakeAsterisk() as fake:
         there = fake.answers["ShowDialPlan"]
         fake.answers["ShowDialPlan"] = lambda action: [refusal(action, f"Did not find context {action.get('Context')}")]
@@ -194,7 +194,7 @@ async def test_what_happens_while_the_snapshot_is_read_is_not_lost() -> None:
 
 async def test_engaging_is_one_originate_and_nothing_before_it(site: Site) -> None:
     fake_call, call = await site.call()
-    await asyncio.sleep(2 * pbx_module.SETTLE_S)  # the look at the new call is over
+    await asyncio.sleep(2 * looks.SETTLE_S)  # the look at the new call is over
     before, endpoint = len(site.fake.received), fresh()
     engaged = await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
     sent = [action for action in site.fake.received[before:] if action.get("Action") not in ("Ping", "Getvar")]
@@ -312,7 +312,7 @@ async def test_engaging_in_a_call_that_has_ended_says_so(site: Site) -> None:
 
 
 async def test_an_unconfirmed_engage_is_a_timeout(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pbx_module, "CONFIRM_S", 0.1)
+    monkeypatch.setattr(legs, "CONFIRM_S", 0.1)
     _, call = await site.call()
     site.fake.answers["Originate"] = lambda action: [f"Response: Success\r\nActionID: {action.get('ActionID')}\r\n\r\n"]
     with pytest.raises(PbxTimeout, match=r"did not answer engage within 0\.1 s"):

@@ -1,0 +1,142 @@
+"""What AMI has said of agent legs so far, known inside the protocol, for the verbs that wait for it."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..domain.calls import Mode
+from ..domain.errors import AlreadyTaken, ChannelGone, PbxTimeout, PbxUnavailable, VerbRefused
+from ..ports import Engaged
+from .facts import Agent, uuid_in
+from .wire import Message
+
+CONFIRM_S = 6.0
+"""More than the 5 s that Asterisk tries to reach the media worker."""
+GONE_S = 2.0
+_HEARD = ("UserEvent", "OriginateResponse", "Newchannel", "Rename", "Hangup")
+
+Heard = asyncio.Queue[Message | None]
+"""What is said about one patch, in order; None when the connection is lost."""
+
+
+class Legs:
+    """Agent legs by their patch. `hear` sees every event at once, long before the state takes it in its turn."""
+
+    def __init__(self, pbx: str) -> None:
+        self.modes: dict[str, Mode] = {}
+        """The mode each patch of ours was last sent to."""
+        self._pbx = pbx
+        self._names: dict[str, str] = {}
+        self._dialling: set[str] = set()
+        self._watchers: dict[str, list[Heard]] = {}
+
+    def hear(self, message: Message) -> None:
+        """Takes one event; only notes and wakes."""
+        if message.event not in _HEARD:
+            return
+        patch = uuid_in(message["agent"] or message["channel"])
+        match message.event:
+            case "OriginateResponse":
+                self._dialling.discard(patch)
+            case "Newchannel" if patch:
+                self._names[patch] = message["channel"]
+            case "Rename" if patch in self._names:
+                self._names[patch] = message["newname"]
+            case "Hangup":
+                self._names.pop(patch, None)
+                self.modes.pop(patch, None)
+        for queue in self._watchers.get(patch, ()):
+            queue.put_nowait(message)
+
+    def present(self, agents: Iterable[Agent]) -> None:
+        """Takes the legs that were there before this connection."""
+        self._names |= {agent.patch: agent.channel for agent in agents}
+
+    def lost(self) -> None:
+        """The connection is gone: nothing is known any more, and whoever waits is told."""
+        self._names.clear()
+        self._dialling.clear()
+        for queues in self._watchers.values():
+            for queue in queues:
+                queue.put_nowait(None)
+
+    def dial(self, patch: str, mode: Mode) -> None:
+        """The leg is being originated: until AMI answers, its channel may still come."""
+        self._dialling.add(patch)
+        self.modes[patch] = mode
+
+    def forget(self, patch: str) -> None:
+        """The leg will not come, or has gone."""
+        self._dialling.discard(patch)
+        self.modes.pop(patch, None)
+
+    def dialling(self, patch: str) -> bool:
+        return patch in self._dialling
+
+    def find(self, engaged: Engaged) -> str:
+        """The leg's channel name as of now; empty when there is none yet."""
+        return self._names.get(engaged.patch) or engaged.channel
+
+    def name(self, engaged: Engaged) -> str:
+        """The same. Raises `ChannelGone`."""
+        channel = self.find(engaged)
+        if not channel:
+            raise ChannelGone(self._pbx, engaged.patch)
+        return channel
+
+    @contextmanager
+    def watch(self, patch: str) -> Iterator[Heard]:
+        """What is said about a patch while a verb is under way."""
+        queue: Heard = asyncio.Queue()
+        queues = self._watchers.setdefault(patch, [])
+        queues.append(queue)
+        try:
+            yield queue
+        finally:
+            queues.remove(queue)
+            if not queues:
+                self._watchers.pop(patch, None)
+
+    async def confirmed(self, heard: Heard, wanted: Engaged, verb: str) -> Engaged:
+        """Waits until the dialplan itself says that the leg is in the mode, or why not.
+
+        Raises `AlreadyTaken`, `ChannelGone`, `VerbRefused`, `PbxTimeout`, `PbxUnavailable`.
+        """
+        until = asyncio.get_running_loop().time() + CONFIRM_S
+        while True:
+            message = await self._next(heard, until, verb, CONFIRM_S)
+            what = message["userevent"] or message.event
+            if what == "TakeoverMode" and message["mode"] == wanted.mode:
+                return replace(wanted, channel=message["agent"])
+            if what == "TakeoverRefused":
+                if message["reason"] == "busy":
+                    raise AlreadyTaken(wanted.call, message["by"] or "another agent")
+                raise ChannelGone(self._pbx, wanted.call.partition("~")[2])
+            if what == "OriginateResponse" and message["response"] == "Failure":
+                self.forget(wanted.patch)
+                why = f"the agent leg could not be connected (reason {message['reason']})"
+                raise VerbRefused(self._pbx, verb, why)
+            if what in ("TakeoverEnded", "Hangup"):
+                raise ChannelGone(self._pbx, wanted.channel or wanted.patch)
+
+    async def left(self, heard: Heard) -> str:
+        """Nothing when the leg has gone; its name when it has only now come and must be hung up."""
+        until = asyncio.get_running_loop().time() + GONE_S
+        while True:
+            message = await self._next(heard, until, "release", GONE_S)
+            what = message["userevent"] or message.event
+            if what == "Hangup" or (what == "OriginateResponse" and message["response"] == "Failure"):
+                return ""
+            if what in ("Newchannel", "TakeoverMode"):
+                return message["channel"]
+
+    async def _next(self, heard: Heard, until: float, verb: str, seconds: float) -> Message:
+        try:
+            async with asyncio.timeout_at(until):
+                message = await heard.get()
+        except TimeoutError as fault:
+            raise PbxTimeout(self._pbx, verb, seconds) from fault
+        if message is None:
+            raise PbxUnavailable(self._pbx, "the connection was lost meanwhile")
+        return message
