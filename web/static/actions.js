@@ -2,7 +2,7 @@
 // What a click or a key does: ask the server, tell the store, keep the microphone in step with the state.
 
 import { api, Problem } from "./api.js";
-import { hindrance, holdsTheFloor, maySeize, micOpen, mine, name, selectedCall } from "./derive.js";
+import { ENDED_WITH_CALL, hindrance, holdsTheFloor, maySeize, micOpen, mine, name, selectedCall } from "./derive.js";
 import { has, t } from "./messages.js";
 import { meters } from "./meter.js";
 import { AgentLeg, LegError } from "./rtc.js";
@@ -15,6 +15,8 @@ const NOTICE_MS = 6000;
 const RESUMING_MS = 3000;
 /** The server hears the leg one packet after it connected; past this the mode is asked for anyway, and its answer tells. */
 const HEARD_MS = 2000;
+const OVERLOAD_TRIES = 8;
+const OVERLOAD_MS = 1500;
 const REOPEN_MS = [0, 1500, 4000];
 const KEPT = { device: "takeover.microphone", live: "takeover.live", leg: "takeover.leg" };
 
@@ -106,10 +108,16 @@ function follow(state) {
     const { engagement, reason } = state.after;
     setTimeout(() => store.dispatch({ type: "after-over", engagement }), RESUMING_MS);
     // "unknown" is replaced by the reason in the next change; my own wish needs no explanation.
-    if (reason !== "released" && reason !== "unknown")
-      notice("error", t(has(`ended.${reason}`) ? `ended.${reason}` : "ended.other", { ...state.after }), true);
+    if (reason !== "released" && reason !== "unknown") notice("error", farewell(state.after), true);
   }
   if (state.selected && !state.calls.has(state.selected) && !state.gone) store.dispatch({ type: "select", call: null });
+}
+
+/** How my part in a call ended, for a person. @param {NonNullable<State["after"]>} after */
+function farewell(after) {
+  const listener = !holdsTheFloor(after.mode) && !ENDED_WITH_CALL.has(after.reason);
+  const key = listener ? "ended.listener" : `ended.${after.reason}`;
+  return t(has(key) ? key : "ended.other", { ...after });
 }
 
 /** Notes in the tab's own storage that it is live, so that a reloaded page can say what became of the call. @param {State} state */
@@ -126,7 +134,9 @@ function remember(state) {
   const still = state.calls.get(was.call);
   if (still?.engagements.some((other) => other.agent === state.me?.id && holdsTheFloor(other.mode))) return; // about to be given back
   sessionStorage.removeItem(KEPT.live);
-  if (!state.line.id) notice("info", t(still ? "reload.given-back" : "reload.ended", was), true);
+  if (state.line.id) return;
+  if (still && !state.selected) select(was.call);
+  notice("info", t(still ? "reload.given-back" : "reload.ended", was), true);
 }
 
 /** @param {string|null} id */
@@ -153,7 +163,7 @@ async function exchange(sdp) {
   const ours = store.state.line.id ?? sessionStorage.getItem(KEPT.leg);
   let answer;
   try {
-    answer = await api.openLeg(sdp, moving || store.state.line.id !== null);
+    answer = await patiently(() => api.openLeg(sdp, moving || store.state.line.id !== null));
   } catch (error) {
     if (!(error instanceof Problem) || error.slug !== "leg-exists") throw error;
     // A leg of this session: this tab's from before a reload, or that of another window, which only its user may close.
@@ -165,6 +175,18 @@ async function exchange(sdp) {
   store.dispatch({ type: "line", facts: { id: answer.leg, heard: false } });
   events.hello();
   return answer;
+}
+
+/** Asks again while the server says that it is at its limit: that passes within seconds. @template T @param {() => Promise<T>} ask */
+async function patiently(ask) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Problem) || error.slug !== "overloaded" || tries >= OVERLOAD_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, OVERLOAD_MS));
+    }
+  }
 }
 
 /** Takes the line from another window of this session. */

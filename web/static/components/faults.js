@@ -27,7 +27,7 @@ function faults(state) {
 class Faults extends Part {
   constructor() {
     super();
-    this.list = h("ul", { role: "alert" });
+    this.list = h("div", { role: "alert" });
     this.content = [this.list];
   }
 
@@ -39,8 +39,8 @@ class Faults extends Part {
       (fault) => fault.id,
       (fault) =>
         h(
-          "li",
-          { "data-testid": "fault", "data-fault": fault.kind },
+          "div",
+          { class: "fault", "data-testid": "fault", "data-fault": fault.kind },
           icon("unplug"),
           h("span"),
           fault.act ? h("button", { type: "button", class: "on-colour", on: { click: fault.act.run } }, fault.act.label) : null,

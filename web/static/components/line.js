@@ -15,10 +15,15 @@ import "./wave.js";
 /** @import {Reading} from "../analysis.js" */
 
 const LEAST_DB = -60;
+/** Long enough to be read. */
+const ADVICE_MS = 4000;
 
 class OwnLine extends Part {
   /** When the current check began, ms. */
   began = 0;
+  /** Message key of what is wrong with the microphone on duty, and when that was last so. */
+  advice = "";
+  advised = 0;
 
   constructor() {
     super();
@@ -108,7 +113,7 @@ class OwnLine extends Part {
     if (document.activeElement !== select) select.value = line.device;
     this.facts(state);
     if (line.mic !== "ok") say(this.verdict, t("check.closed"));
-    else if (up) say(this.verdict, t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted"));
+    else if (up) say(this.verdict, t(this.advice || (open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted")));
   }
 
   /** @param {State} state */
@@ -136,6 +141,15 @@ class OwnLine extends Part {
     );
   }
 
+  /** Says what is wrong with the microphone on duty, for a while. @param {string} key empty when nothing is */
+  advise(key) {
+    const now = performance.now();
+    if (key) this.advised = now;
+    if (key === this.advice || (!key && now - this.advised < ADVICE_MS)) return;
+    this.advice = key;
+    this.update(store.state);
+  }
+
   /** Fifteen times a second: straight to the element, the store stays out of it. @param {Reading|null} reading */
   reading(reading) {
     const level = this.level;
@@ -147,8 +161,9 @@ class OwnLine extends Part {
     attribute(level, "aria-valuenow", reading ? Math.round(Math.max(LEAST_DB, reading.rms)) : LEAST_DB);
     attribute(level, "aria-valuetext", reading ? t("unit.dbfs", { n: Math.round(reading.rms) }) : t("check.closed"));
     this.began = reading ? this.began || performance.now() : 0;
-    if (!reading || store.state.line.state === "up") return;
-    say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
+    if (!reading) return;
+    if (store.state.line.state !== "up") say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
+    else this.advise(reading.clipped ? "check.clipping" : reading.silent ? "check.silent" : "");
   }
 }
 

@@ -12,7 +12,7 @@ const ICONS = { info: "info", good: "check", error: "circle-alert" };
 class Toasts extends Part {
   constructor() {
     super();
-    this.list = h("ul", { "aria-live": "polite", role: "status", "aria-label": t("toasts.label") });
+    this.list = h("div", { class: "toasts", "aria-live": "polite", role: "status", "aria-label": t("toasts.label") });
     this.content = [this.list];
   }
 
@@ -24,8 +24,8 @@ class Toasts extends Part {
       (one) => String(one.id),
       (one) =>
         h(
-          "li",
-          { "data-testid": "toast" },
+          "div",
+          { class: "toast", "data-testid": "toast" },
           icon("info"),
           h("span"),
           h("button", { type: "button", class: "quiet", "aria-label": t("dismiss"), on: { click: () => store.dispatch({ type: "notice-over", id: one.id }) } }, icon("x")),

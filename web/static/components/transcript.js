@@ -20,7 +20,7 @@ class Transcript extends Part {
 
   constructor() {
     super();
-    this.log = h("ol", { "data-testid": "transcript", "data-scrolls": "", role: "log", "aria-label": t("transcript.label"), tabindex: "0", on: { scroll: () => this.scrolled() } });
+    this.log = h("div", { class: "log", "data-testid": "transcript", "data-scrolls": "", role: "log", "aria-label": t("transcript.label"), tabindex: "0", on: { scroll: () => this.scrolled() } });
     this.more = h("span");
     this.newest = h("button", { id: "newest", type: "button", class: "newest", "data-testid": "newest", hidden: true, on: { click: () => this.toEnd() } }, icon("arrow-down"), this.more);
     this.empty = h("p", { class: "empty" }, t("transcript.none"));
@@ -79,7 +79,7 @@ class Transcript extends Part {
 
 /** @param {Turn} turn */
 function row(turn) {
-  return h("li", { "data-testid": "turn", "data-speaker": turn.speaker }, h("span", { class: "speaker" }), h("span", { class: "text" }), h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)));
+  return h("div", { class: "turn", "data-testid": "turn", "data-speaker": turn.speaker }, h("span", { class: "speaker" }), h("span", { class: "text" }), h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)));
 }
 
 /** @param {HTMLElement} element @param {Turn} turn @param {Record<string, string>} names */
