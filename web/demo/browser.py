@@ -129,7 +129,7 @@ class Panel:
         try:
             await self.page.locator(selector).first.wait_for(timeout=PATIENCE_MS)
         except TooLate:
-            raise await self._fault(f"waited for {name} {attribute}") from None
+            raise await self._fault(f"see {name} {attribute}".strip()) from None
 
     async def text(self, name: str) -> str:
         """What an element says; "" if it is not there."""

@@ -6,7 +6,9 @@ party received tells who heard whom, when, and whether anything was missing.
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import asterisk, report, tones
@@ -52,6 +54,23 @@ async def check(progress: Progress) -> dict[str, Any]:
 
 
 async def _takeover_and_return(installation: Installation, progress: Progress) -> dict[str, Any]:
+    progress(f"check: starting Asterisk {installation.version}, the service and Chromium")
+    async with staged(installation, progress) as stage, panel(tones.AGENT_HZ) as page:
+        return await _measured(stage.call, page, stage.home.address.link, progress)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything real but the browser: Asterisk, the service, and one call of two tones."""
+
+    scene: Scene
+    home: House
+    call: ToneCall
+
+
+@asynccontextmanager
+async def staged(installation: Installation, progress: Progress) -> AsyncIterator[Stage]:
+    """A stage whose call Takeover knows. Raises CheckFault, DidNotStart, NotProvided."""
     first: asyncio.Future[ToneCall] = asyncio.get_running_loop().create_future()
 
     def play(_script: Script, platform: Platform) -> ToneCall:
@@ -61,8 +80,10 @@ async def _takeover_and_return(installation: Installation, progress: Progress) -
         return call
 
     scene = Scene(installation, (Seat("sip", (CLAIM,)),), play, progress)
-    progress(f"check: starting Asterisk {installation.version}, the service and Chromium")
-    async with scene, House(scene, free_port()) as home, panel(tones.AGENT_HZ) as page, asyncio.TaskGroup() as tasks:
+    async with scene, House(scene, free_port()) as home, asyncio.TaskGroup() as tasks:
+        service = tasks.create_task(
+            home.keep(lambda address: progress(f"the service was started again: {address.url}"))
+        )
         calls = tasks.create_task(scene.run(home.address.url, home.tokens), name="scene")
         try:
             async with asyncio.timeout(READY_S):
@@ -70,9 +91,11 @@ async def _takeover_and_return(installation: Installation, progress: Progress) -
                 await call.ready.wait()
         except TimeoutError:
             raise CheckFault(f"no call appeared at the AI's platform within {READY_S:g} s") from None
-        facts = await _measured(call, page, home.address.link, progress)
-        calls.cancel()
-    return facts
+        try:
+            yield Stage(scene, home, call)
+        finally:
+            for task in (calls, service):
+                task.cancel()
 
 
 async def _measured(call: ToneCall, page: Panel, link: str, progress: Progress) -> dict[str, Any]:

@@ -7,6 +7,8 @@ in order, giving every call back.
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -126,7 +128,7 @@ async def _introduce(store: Store, known: Known) -> None:
 
 
 async def _serve(config: Path) -> None:
-    stop = asyncio.Event()
+    parent, stop = os.getppid(), asyncio.Event()
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -142,6 +144,8 @@ async def _serve(config: Path) -> None:
         await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in (ended, stopped):
             task.cancel()
+    if os.getppid() != parent:  # the demo was killed: nobody else will tidy up, and passwords stand there
+        shutil.rmtree(config.parent, ignore_errors=True)
 
 
 def run(arguments: list[str]) -> int:

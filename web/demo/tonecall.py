@@ -38,6 +38,8 @@ class ToneCall:
         self.ready = asyncio.Event()
         """Caller and AI are there, and Takeover has told the AI so."""
         self.given_back = asyncio.Event()
+        self.found_again = asyncio.Event()
+        """Takeover, started anew, has told the AI of the call a second time."""
         self.measured: Switch | None = None
         self.caller: SipCall | None = None
         self.heard_by_ai = Recording(8000)
@@ -75,6 +77,8 @@ class ToneCall:
         self._look()
 
     def told(self, event: Mapping[str, Any]) -> None:
+        if event.get("type") == "call" and any(one.get("type") == "call" for one in self.events):
+            self.found_again.set()
         self.events.append(event)
         since = asked_at(event)
         if since is not None and self._observer:
