@@ -104,7 +104,8 @@ class Dock extends Part {
     const button = /** @type {HTMLButtonElement} */ (this.modes[mode]);
     const one = mine(state);
     const current = one?.call === call.id && one.mode === mode;
-    const why = current ? null : hindrance(state, call, mode);
+    const found = current ? null : hindrance(state, call, mode);
+    const why = found?.key === "why.busy" ? null : found; // over in a moment: no flicker for that
     const choice = call.modes.find((each) => each.mode === mode);
     attribute(button, "aria-pressed", String(current));
     // Not `disabled`: a button that says why it does nothing must be reachable.
