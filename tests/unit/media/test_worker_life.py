@@ -65,8 +65,8 @@ async def test_a_worker_that_dies_or_hangs_is_replaced_and_the_pbx_let_go(
         assert await events.next(PatchDown) == PatchDown(leg, endpoint.uuid, "worker-lost")
         assert await events.next(LegDown) == LegDown(leg, "worker-lost")
         assert await events.next(WorkerLost) == WorkerLost(0, (leg,))
-        assert not running(pid)
         await replaced(pool, pid)
+        assert not running(pid)
     async with connected(pool) as (_, leg):
         assert pool.alive(leg)
 
