@@ -108,8 +108,11 @@ class FakeCall:
 class FakeExchange:
     """The exchange itself; `FakePbx` is one service's connection to it."""
 
-    def __init__(self, name: str = "main", destinations: Iterable[str] = ("support",)) -> None:
+    def __init__(
+        self, name: str = "main", destinations: Iterable[str] = ("support",), deadman_s: float = DEADMAN_S
+    ) -> None:
         self.name = name
+        self.deadman_s = deadman_s
         self.destinations = frozenset(destinations)
         self.calls: dict[str, FakeCall] = {}
         self.services: list[FakePbx] = []
@@ -353,7 +356,7 @@ class FakePbx:
         return agent
 
     def _deadman(self, agent: FakeAgent) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(DEADMAN_S, self.exchange.out, agent, "deadman")
+        return asyncio.get_running_loop().call_later(self.exchange.deadman_s, self.exchange.out, agent, "deadman")
 
     def _present(self, engaged: Engaged) -> FakeAgent:
         agent = self.exchange.agent(engaged.patch)
