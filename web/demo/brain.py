@@ -34,7 +34,8 @@ class Conversation:
         self._to_human = 0
         self.human = ""
         """Name of the agent who talks to the caller; empty while the AI does."""
-        self._back = ""  # what to say first on return
+        self._back = ""  # what the AI says first on return
+        self._reply = ""  # what the caller answers to a question that is none of the script
 
     @property
     def asked_human(self) -> bool:
@@ -46,17 +47,19 @@ class Conversation:
             return None
         if self._back:
             text, self._back = self._back, ""
-            return Say(f"{text} {self._question(again=not self._answered)}")
+            return self._next(text, again=not self._answered)
         if self._wants_human(now):
             first = self._asked_human is None
             self._asked_human = now
-            return Say(lines.ASK_HUMAN, "ask-human") if first else Say(lines.STILL_ASKING)
-        text = self._question(again=False)
-        return Say(text, "" if self.script.exchanges[self._at].caller else "hang-up")
+            if first:
+                self._reply = lines.GLADLY
+                return Say(lines.ASK_HUMAN, "ask-human")
+            return self._next(lines.STILL_ASKING)
+        return self._next()
 
     def ai_nudge(self) -> Say | None:
         """Nobody has said a word for long: the AI asks whether the caller is there."""
-        return None if self.human else Say(f"{lines.STILL_THERE} {self._question(again=True)}")
+        return None if self.human else self._next(lines.STILL_THERE, again=True)
 
     def caller_turn(self) -> Say | None:
         """The voice in the caller's ear has stopped: the caller's answer, None when it was the goodbye."""
@@ -67,6 +70,9 @@ class Conversation:
             return Say(line)
         if self._at < 0:
             return Say(lines.HELLO_AGAIN)
+        if self._reply:
+            reply, self._reply = self._reply, ""
+            return Say(reply)
         self._answered = True
         answer = self.script.exchanges[self._at].caller
         return Say(answer) if answer else None
@@ -93,9 +99,10 @@ class Conversation:
             return now - self._began >= ASK_HUMAN_AFTER_S
         return now - self._asked_human >= ASK_AGAIN_S
 
-    def _question(self, *, again: bool) -> str:
-        """The AI's line: the next one, or the last one again."""
+    def _next(self, first: str = "", *, again: bool = False) -> Say:
+        """The AI's line, after `first`: the script's next one, or its last one again."""
         if not again or self._at < 0:
             self._at = min(self._at + 1, len(self.script.exchanges) - 1)
-        self._answered = False
-        return self.script.exchanges[self._at].ai
+        self._answered, self._reply = False, ""
+        exchange = self.script.exchanges[self._at]
+        return Say(f"{first} {exchange.ai}".strip(), "" if exchange.caller else "hang-up")

@@ -201,6 +201,7 @@ HELLO_AGAIN = "Hello? Is anybody there?"
 STILL_THERE = "Are you still there?"
 ASK_HUMAN = "I would rather have a person look at this. I am asking a colleague to join us. One moment, please."
 STILL_ASKING = "I am still trying to reach a colleague for you. Meanwhile, let us go on."
+GLADLY = "Yes, please. That would be good."
 BACK = "This is the automatic assistant again."
 
 
