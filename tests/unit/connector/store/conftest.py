@@ -1,0 +1,61 @@
+"""A store in a folder of the test's own, and ways to break it."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from connector.store import Store
+
+KEY = bytes(range(32))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store lies."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "takeover.db"
+
+    @property
+    def reserve(self) -> Path:
+        return self.folder / "audit.reserve"
+
+    def open(self, key: bytes = KEY, reserve_size: int = 64 * 1024) -> AbstractAsyncContextManager[Store]:
+        return Store.open(f"sqlite+aiosqlite:///{self.file}", key, self.reserve, reserve_size=reserve_size)
+
+    def tamper(self, *statements: str) -> None:
+        """What somebody with access to the file, but not to the key, can do."""
+        connection = sqlite3.connect(self.file)
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+    def lock(self) -> Callable[[], None]:
+        """Holds the database as another process would; returns what lets it go."""
+        connection = sqlite3.connect(self.file, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+
+        def unlock() -> None:
+            connection.execute("ROLLBACK")
+            connection.close()
+
+        return unlock
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+async def store(place: Place) -> AsyncIterator[Store]:
+    async with place.open() as store:
+        yield store
