@@ -68,6 +68,15 @@ def test_the_limiter_alone_holds_minus_1_db_against_steps_and_clicks() -> None:
         assert np.max(np.abs(limiter.process(sound))) <= 10 ** (-1 / 20) + 1e-4
 
 
+def test_the_limiter_lets_go_slowly_enough_not_to_be_heard() -> None:
+    limiter = Limiter()
+    limiter.process(np.full(SAMPLES, 2.0, dtype=np.float32))
+    after = np.concatenate([limiter.process(np.full(SAMPLES, 0.1, dtype=np.float32)) for _ in range(20)])
+    assert after[0] < 0.06
+    assert np.max(np.abs(np.diff(after))) < 0.1 * 0.002
+    assert after[-1] == pytest.approx(0.1, rel=0.01)
+
+
 def test_the_limiter_lets_quiet_sound_through_untouched() -> None:
     sound = to_sound(to_frame(speech(0.02, -20).astype(np.float32)))
     assert np.array_equal(Limiter().process(sound), sound)
