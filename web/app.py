@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -38,6 +39,7 @@ class Parts:
     registry: Registry
     takeovers: Takeovers
     transcripts: Transcripts
+    escalations: Escalations
     store: Store
     guard: Guard
     site: Site
@@ -86,7 +88,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
 
     found = [
         *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations),
-        *call_routes(parts.registry, parts.transcripts, parts.takeovers),
+        *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations, parts.store.audit),
         *engagement_routes(parts.takeovers, parts.desk.owned),
         *leg_routes(parts.desk),
         *admin_routes(parts.store),

@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> Outcome | None:
             return _check(load(options.config))
         case "serve":
             return _serve(load(options.config))
+    os.umask(0o077)  # the store holds hashes and transcripts, whatever the folder's own rights are
     acts: dict[str, Act] = {"user": people.user, "token": people.token, "audit": audit.verify}
     return asyncio.run(_with_store(load(options.config), acts[options.command], options))
 
@@ -68,6 +69,7 @@ def _check(settings: Settings) -> Outcome:
 def _serve(settings: Settings) -> Outcome | None:
     from .main import StartFailed, serve
 
+    os.umask(0o077)
     logs.configure(form=settings.log.format, level=settings.log.level, pii=settings.log.pii)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -21,9 +21,11 @@ from connector.services.changes import (
     TalkingChanged,
     TurnChanged,
 )
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 
 from .auth import Principal
+from .messages import CallJson
 from .outbox import Outbox
 from .views import call_now, dumps, engagement_json, pbx_json, turn_json
 
@@ -63,8 +65,8 @@ def _own(change: Change, client: Client) -> bool:
 class Hub:
     """All connected clients. Every method is synchronous and cheap; nothing here waits for a client."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, escalations: Escalations) -> None:
+        self._registry, self._escalations = registry, escalations
         self._clients: set[Client] = set()
         self._queue: deque[Change] = deque()
         self._scheduled = False
@@ -115,13 +117,17 @@ class Hub:
         client.seen = {call.id: call.ai.ref for call in calls}
         if client.is_ai:
             for call in calls:
-                self._frame(client, ("call", call.id), {"type": "call", "call": call_now(self._registry, call)})
+                self._frame(
+                    client,
+                    ("call", call.id),
+                    {"type": "call", "call": self._now(call)},
+                )
             return
         frame = {
             "type": "snapshot",
             "rev": self._registry.rev,
             "me": me_json(client.principal.actor),
-            "calls": [call_now(self._registry, call) for call in calls],
+            "calls": [self._now(call) for call in calls],
             "pbxs": [pbx_json(state) for state in self._registry.pbxs()],
         }
         client.outbox.limit_bytes = max(client.outbox.limit_bytes, 4 * len(text := dumps(frame)))
@@ -189,7 +195,11 @@ class Hub:
         if isinstance(change, CallUpserted) and client.sees(change.call):
             call = change.call
             if client.is_ai and client.seen.get(call.id) != call.ai.ref:
-                self._frame(client, ("call", call.id), {"type": "call", "call": call_now(self._registry, call)})
+                self._frame(
+                    client,
+                    ("call", call.id),
+                    {"type": "call", "call": self._now(call)},
+                )
             client.seen[call.id] = call.ai.ref
         elif isinstance(change, CallRemoved) and client.is_ai and client.seen.pop(change.call_id, None) is not None:
             self._frame(
@@ -222,7 +232,11 @@ class Hub:
         """Key, the call it is about (None: for everybody) and the body of a change in a delta."""
         match change:
             case CallUpserted(_, call):
-                yield (call.id, "call"), call.id, {"kind": "call", "call": call_now(self._registry, call)}
+                yield (
+                    (call.id, "call"),
+                    call.id,
+                    {"kind": "call", "call": self._now(call)},
+                )
             case CallRemoved(_, call_id, why):
                 yield (call_id, "call"), call_id, {"kind": "call-gone", "id": call_id, "why": why}
             case EngagementChanged(_, engagement, ended):
@@ -241,6 +255,9 @@ class Hub:
                 yield ("pbx", state.name), None, {"kind": "pbx", "pbx": pbx_json(state)}
             case DtmfSeen() | AiNotice():
                 return  # digits may be card numbers: nobody needs to see them; notices are the AI's alone
+
+    def _now(self, call: Call) -> CallJson:
+        return call_now(self._registry, self._escalations, call)
 
     def _frame(self, client: Client, key: Hashable, message: Mapping[str, Any]) -> None:
         client.outbox.frame(key, dumps(message))

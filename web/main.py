@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.ports import Pbx
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -115,11 +116,13 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts)
         site = Site(settings.http.https, settings.http.public_url or "", settings.http.trusted_proxies)
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
-        desk, hub = Desk(legs), Hub(registry)
+        escalations = Escalations(registry)
+        desk, hub = Desk(legs), Hub(registry, escalations)
         parts = app.Parts(
             registry=registry,
             takeovers=takeovers,
             transcripts=transcripts,
+            escalations=escalations,
             store=store,
             guard=guard,
             site=site,

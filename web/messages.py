@@ -127,6 +127,12 @@ class NewTurn(Body):
     final: bool = True
 
 
+class Escalate(Body):
+    reason: Annotated[Line, Field(min_length=1, max_length=200)]
+    priority: Literal["normal", "urgent", "emergency"] = "normal"
+    deadline_s: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] | None = None
+
+
 class Measurement(Body):
     heard_ms: Annotated[float, Field(ge=0, le=600_000, allow_inf_nan=False)]
     gap_ms: Annotated[float, Field(ge=0, le=600_000, allow_inf_nan=False)]
@@ -185,7 +191,9 @@ class TalkingJson(TypedDict):
 class EscalationJson(TypedDict):
     reason: str
     priority: str
+    by: str
     since: str
+    deadline_at: str | None
 
 
 class CallJson(TypedDict):

@@ -7,9 +7,10 @@ from typing import Any
 from connector.domain.calls import Call, Engagement
 from connector.domain.transcript import Turn
 from connector.services.changes import PbxState
+from connector.services.escalations import Escalation, Escalations
 from connector.services.registry import Registry
 
-from .messages import CallJson, EngagementJson, PbxJson, TurnJson
+from .messages import CallJson, EngagementJson, EscalationJson, PbxJson, TurnJson
 
 
 def dumps(value: Any) -> str:
@@ -37,9 +38,21 @@ def engagement_json(engagement: Engagement) -> EngagementJson:
     }
 
 
-def call_now(registry: Registry, call: Call) -> CallJson:
+def escalation_json(escalation: Escalation) -> EscalationJson:
+    """A request for a human."""
+    return {
+        "reason": escalation.reason,
+        "priority": escalation.priority,
+        "by": escalation.by,
+        "since": stamp(escalation.since),
+        "deadline_at": stamp(escalation.deadline) if escalation.deadline is not None else None,
+    }
+
+
+def call_now(registry: Registry, escalations: Escalations, call: Call) -> CallJson:
     """A live call with who is in it and who speaks, now."""
     talking = registry.talking(call.id)
+    escalation = escalations.of(call.id)
     return {
         "id": call.id,
         "pbx": call.pbx,
@@ -55,7 +68,7 @@ def call_now(registry: Registry, call: Call) -> CallJson:
             for choice in call.modes
         ],
         "engagements": [engagement_json(engagement) for engagement in registry.engagements(call.id)],
-        "escalation": None,
+        "escalation": escalation_json(escalation) if escalation is not None else None,
         "recording": call.recording,
         "notes": list(call.notes),
         "talking": {

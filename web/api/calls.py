@@ -8,14 +8,17 @@ from typing_extensions import TypedDict
 from connector.domain.calls import Call
 from connector.domain.people import Allowed, may
 from connector.domain.transcript import Turn
+from connector.ports import Journal
 from connector.services.changes import Measured
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 
-from ..messages import CallJson, Coach, Measurement, NewTurn, TurnJson
+from ..messages import CallJson, Coach, Escalate, EscalationJson, Measurement, NewTurn, TurnJson
 from ..routing import Ask, Route
-from ..views import call_now, turn_json
+from ..views import call_now, escalation_json, turn_json
+from .record import recorded
 
 
 class CallsJson(TypedDict):
@@ -31,13 +34,15 @@ class PutJson(TypedDict):
     new: bool
 
 
-def call_routes(registry: Registry, transcripts: Transcripts, takeovers: Takeovers) -> list[Route]:
+def call_routes(
+    registry: Registry, transcripts: Transcripts, takeovers: Takeovers, escalations: Escalations, journal: Journal
+) -> list[Route]:
     """The routes about calls that change nothing on the PBX."""
 
     async def calls(ask: Ask) -> Mapping[str, Any]:
         query = ask.request.query
         found = [
-            call_now(registry, call)
+            call_now(registry, escalations, call)
             for call in registry.calls()
             if isinstance(may(ask.actor, "see", call), Allowed)
             and query.get("queue", call.queue) == call.queue
@@ -47,7 +52,7 @@ def call_routes(registry: Registry, transcripts: Transcripts, takeovers: Takeove
         return {"rev": registry.rev, "calls": found}
 
     async def call(ask: Ask) -> Mapping[str, Any]:
-        return call_now(registry, ask.call)
+        return call_now(registry, escalations, ask.call)
 
     async def transcript(ask: Ask) -> Mapping[str, Any]:
         return {"turns": [turn_json(turn) for turn in await transcripts.turns(ask.call.id)]}
@@ -60,6 +65,16 @@ def call_routes(registry: Registry, transcripts: Transcripts, takeovers: Takeove
     async def coach(ask: Ask) -> None:
         await takeovers.coach(ask.actor, ask.call.id, ask.body(Coach).text)
 
+    async def escalate(ask: Ask) -> Mapping[str, Any]:
+        body, found = ask.body(Escalate), ask.call
+        async with recorded(journal, ask.actor.id, "escalate", {"priority": body.priority}, found.id):
+            made = escalations.ask(ask.actor, found.id, body.reason, body.priority, body.deadline_s)
+        return escalation_json(made)
+
+    async def withdraw(ask: Ask) -> None:
+        async with recorded(journal, ask.actor.id, "withdraw-escalation", {}, ask.call.id):
+            escalations.withdraw(ask.actor, ask.call.id)
+
     async def measured(ask: Ask) -> None:
         body, found = ask.body(Measurement), ask.call
         facts = {"heard_ms": body.heard_ms, "gap_ms": body.gap_ms}
@@ -71,6 +86,8 @@ def call_routes(registry: Registry, transcripts: Transcripts, takeovers: Takeove
         Route("GET", one, "see", call, "One live call", answer=CallJson),
         Route("GET", f"{one}/transcript", "read-transcript", transcript, "What was said", answer=TranscriptJson),
         Route("POST", f"{one}/transcript", "write-transcript", put, "Append or update a turn", NewTurn, PutJson),
+        Route("POST", f"{one}/escalation", "escalate", escalate, "Ask for a human", Escalate, EscalationJson, 201),
+        Route("DELETE", f"{one}/escalation", "escalate", withdraw, "No human is needed any more", status=204),
         Route("POST", f"{one}/coach", "coach", coach, "Guidance to the AI", Coach, status=204),
         Route("POST", f"{one}/measurement", "write-transcript", measured, "What was measured", Measurement, status=204),
     ]

@@ -28,6 +28,7 @@ from connector.domain.errors import TakeoverError
 from connector.domain.events import AgentGone, CallChanged, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from connector.domain.people import ActorRole
 from connector.ports import Endpoint, Engaged
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -217,11 +218,13 @@ class House:
         )
         self.site = Site(self.https, "https://panel.test" if self.https else "")
         self.guard = Guard(self.store, self.site, self.lifetime, clock=lambda: self.now)
-        self.desk, self.hub = Desk(self.legs), Hub(self.registry)
+        escalations = Escalations(self.registry)
+        self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations)
         self.parts = app.Parts(
             registry=self.registry,
             takeovers=self.takeovers,
             transcripts=transcripts,
+            escalations=escalations,
             store=self.store,
             guard=self.guard,
             site=self.site,

@@ -20,6 +20,7 @@ BODIES: dict[type[messages.Body], dict[str, Any]] = {
     messages.ChangeEngagement: {"mode": "barge"},
     messages.Release: {},
     messages.Coach: {"text": "tell her"},
+    messages.Escalate: {"reason": "caller asks"},
     messages.Dtmf: {"digits": "1"},
     messages.Transfer: {"to": "support"},
     messages.NewTurn: {"turn": "1", "speaker": "ai", "text": "Hello", "at": "2026-01-02T03:04:05Z"},

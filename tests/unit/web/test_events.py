@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from connector.domain.calls import CallId
-from connector.domain.events import CallChanged, PbxDown, Talking
+from connector.domain.events import CallChanged, HumanAsked, PbxDown, Talking
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
 from tests.unit.web.house import House, make_call, until, until_closed
@@ -370,3 +370,36 @@ async def test_a_message_over_the_limit_ends_the_socket(house: House) -> None:
     await frame(socket)
     await socket.send_str('{"type":"ping","t":1,"x":"' + "x" * 10_000 + '"}')
     assert (await until_closed(socket))[1] == 1009
+
+
+async def test_a_request_for_a_human_is_shown_until_one_speaks(house: House) -> None:
+    anna, ai = await house.person("anna"), await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    socket = await anna.events()
+    await frame(socket)
+    body = {"reason": "caller is upset", "priority": "urgent", "deadline_s": 60}
+    made = await ai.ask("POST", f"calls/{call}/escalation", body)
+    assert (made.status, made.body["priority"], made.body["by"]) == (201, "urgent", "bot")
+    shown = (await change(socket, kind("call")))["call"]["escalation"]
+    assert shown == made.body
+    until_s = datetime.fromisoformat(shown["deadline_at"]) - datetime.fromisoformat(shown["since"])
+    assert until_s.total_seconds() == 60
+    monitor = {"mode": "monitor", "leg": await anna.leg()}
+    engaged = await anna.ask("POST", f"calls/{call}/engagements", monitor)
+    assert (await anna.ask("GET", f"calls/{call}")).body["escalation"] == shown
+    await anna.ask("PATCH", f"engagements/{engaged.body['id']}", {"mode": "takeover"})
+    assert (await change(socket, kind("call")))["call"]["escalation"] is None
+
+
+async def test_a_request_for_a_human_is_withdrawn_or_ends_with_the_call(house: House) -> None:
+    ai = await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    path = f"calls/{call}/escalation"
+    assert (await ai.ask("POST", path, {"reason": "help"})).body["deadline_at"] is None
+    assert (await ai.ask("DELETE", path)).status == 204
+    assert (await ai.ask("GET", f"calls/{call}")).body["escalation"] is None
+    house.registry.apply(HumanAsked(call, "pressed 0", "normal"))
+    assert (await ai.ask("GET", f"calls/{call}")).body["escalation"]["by"] == "dialplan"
+    house.hang_up(call)
+    again = house.call("1")
+    assert (await ai.ask("GET", f"calls/{again}")).body["escalation"] is None
