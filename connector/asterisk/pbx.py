@@ -28,8 +28,9 @@ log = structlog.get_logger(__name__)
 
 CONNECT_MS = 5000
 """How long Asterisk tries to reach the media worker."""
-BACKOFF_S = (0.2, 5.0)
-"""First and longest pause between two attempts to connect."""
+BACKOFF_S = (0.2, 1.0)
+"""First and longest pause between two attempts to connect. The PBX's dead-man waits 5 s, which a short cut must not
+outlast: with longer pauses one of 3.1 s would end every takeover."""
 REFUSED_BACKOFF_S = (5.0, 60.0)
 """The same after a refused login: an attempt a second would look like an attack."""
 DIGIT_MS, DIGIT_PAUSE_S = 120, 0.2
@@ -111,9 +112,9 @@ class AsteriskPbx:
                 self._why = str(fault)
             finally:
                 await self._disconnected()
-            log.warning("pbx.down", pbx=self._name, why=self._why, retry_s=pause)
             if self._why != told:
                 told = self._why
+                log.warning("pbx.down", pbx=self._name, why=self._why)
                 yield PbxDown(self._name, self._why)
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)

@@ -161,7 +161,8 @@ async def _survived(stack: Stack, taken: Sequence[Taken], cut: float) -> Report:
         back = await heard(one.call, AI_HZ, reply.sent, WITHIN_S)
         report.outcomes.append(_outcome(one, reply.sent, back))
         if reply.status >= 300:
-            report.faults.append(f"release: {reply.status} {reply.body}")
+            told = (await one.agent.ended()).get(one.engagement)
+            report.faults.append(f"release: {reply.status} {reply.body}; the agent was told {told}, cut at {cut}")
     return await _all_in_order(stack, taken, report)
 
 

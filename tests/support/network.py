@@ -167,6 +167,8 @@ class TcpForwarder:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, out))
                 group.create_task(self._pump(there, writer))
+        except asyncio.CancelledError:
+            pass  # we are closed, and this is the task's last line: asyncio's own callback cannot take a cancelled one
         finally:
             self._writers -= {writer, out}
             writer.close()
