@@ -286,9 +286,7 @@ class PanelStub:
         speaker = next((e for e in self.calls[call]["engagements"] if e["mode"] in ("barge", "takeover")), None)
         if speaker and body["mode"] in ("barge", "takeover"):
             if "override" not in body:
-                name = speaker["agent_name"]
-                problem = _problem(409, "already-taken", f"{name} already speaks in call {call!r}.", speaker=name)
-                return web.json_response(problem, status=409)
+                return _taken(speaker)
             await self.end_engagement(call, "taken-over-by-supervisor")
         await asyncio.sleep(self.slow)
         engagement = self._engagement(call, body["mode"], body["leg"])
@@ -302,8 +300,12 @@ class PanelStub:
 
     async def _change(self, request: web.Request) -> web.Response:
         engagement = self._find(request)
-        await asyncio.sleep(self.slow)
         body = await request.json()
+        others = [e for e in self.calls[engagement["call"]]["engagements"] if e is not engagement]
+        speaker = next((e for e in others if e["mode"] in ("barge", "takeover")), None)
+        if speaker and body.get("mode") in ("barge", "takeover"):
+            return _taken(speaker)
+        await asyncio.sleep(self.slow)
         engagement.update(body, since=stamp() if "mode" in body else engagement["since"])
         await self.push({"kind": "engagement", "engagement": engagement})
         return web.json_response(engagement)
@@ -311,7 +313,8 @@ class PanelStub:
     async def _release(self, request: web.Request) -> web.Response:
         engagement = self._find(request)
         await asyncio.sleep(self.slow)
-        await self.end_engagement(engagement["call"], "released")
+        self.calls[engagement["call"]]["engagements"].remove(engagement)
+        await self.push({"kind": "engagement", "engagement": {**engagement, "phase": "ended", "ended": "released"}})
         return web.Response(status=204)
 
     async def _hangup(self, request: web.Request) -> web.Response:
@@ -359,6 +362,12 @@ class PanelStub:
         if peer:
             await peer.close()
         return web.Response(status=204)
+
+
+def _taken(speaker: Json) -> web.Response:
+    name = speaker["agent_name"]
+    problem = _problem(409, "already-taken", f"{name} already speaks in call {speaker['call']!r}.", speaker=name)
+    return web.json_response(problem, status=409)
 
 
 def _problem(status: int, slug: str, detail: str, **facts: Any) -> Json:

@@ -207,12 +207,17 @@ async def test_a_supervisor_takes_it_over_with_a_reason(page: Page, stub: PanelS
     call = stub.add_call("+49 30 5550142", "Maria Keller")
     await stub.colleague(call, "Ben Ortiz", "takeover")
     await select(page, call)
+    await page.get_by_test_id("mode-monitor").click()
+    await banner(page, "listen")
     await page.get_by_test_id("mode-takeover").click()
     await page.get_by_test_id("override-reason").fill("Ben's headset broke")
     await page.keyboard.press("Enter")
     await banner(page, "live")
     bodies = [body for method, path, body in stub.asked if method == "POST" and path.endswith("/engagements")]
-    assert [body.get("override") for body in bodies] == [None, {"reason": "Ben's headset broke"}]
+    assert [(body["mode"], body.get("override")) for body in bodies] == [
+        ("monitor", None),
+        ("takeover", {"reason": "Ben's headset broke"}),
+    ]
 
 
 async def test_an_impossible_mode_says_why(page: Page, stub: PanelStub) -> None:

@@ -13,6 +13,8 @@ import { store } from "./store.js";
 
 const NOTICE_MS = 6000;
 const RESUMING_MS = 3000;
+/** Within this time after the end of an engagement is seen, its reason has come too. */
+const REASON_MS = 400;
 /** The server hears the leg one packet after it connected; past this the mode is asked for anyway, and its answer tells. */
 const HEARD_MS = 2000;
 const OVERLOAD_TRIES = 8;
@@ -104,20 +106,21 @@ function follow(state) {
   const [was, is] = [mine(before), mine(state)];
   remember(state);
   if (was && !is && state.line.muted) void setMuted(false);
-  if (state.after && state.after !== before.after) {
-    const { engagement, reason } = state.after;
+  if (state.after && state.after.engagement !== before.after?.engagement) {
+    const { engagement } = state.after;
+    setTimeout(() => farewell(engagement), REASON_MS);
     setTimeout(() => store.dispatch({ type: "after-over", engagement }), RESUMING_MS);
-    // "unknown" is replaced by the reason in the next change; my own wish needs no explanation.
-    if (reason !== "released" && reason !== "unknown") notice("error", farewell(state.after), true);
   }
   if (state.selected && !state.calls.has(state.selected) && !state.gone) store.dispatch({ type: "select", call: null });
 }
 
-/** How my part in a call ended, for a person. @param {NonNullable<State["after"]>} after */
-function farewell(after) {
-  const listener = !holdsTheFloor(after.mode) && !ENDED_WITH_CALL.has(after.reason);
-  const key = listener ? "ended.listener" : `ended.${after.reason}`;
-  return t(has(key) ? key : "ended.other", { ...after });
+/** Says how my part in a call ended; my own wish needs no explanation. @param {string} engagement */
+function farewell(engagement) {
+  const { after } = store.state;
+  if (after?.engagement !== engagement || after.reason === "released" || after.reason === "unknown") return;
+  const withCall = ENDED_WITH_CALL.has(after.reason);
+  const key = !holdsTheFloor(after.mode) && !withCall ? "ended.listener" : `ended.${after.reason}`;
+  notice(withCall ? "info" : "error", t(has(key) ? key : "ended.other", { ...after }), !withCall);
 }
 
 /** Notes in the tab's own storage that it is live, so that a reloaded page can say what became of the call. @param {State} state */
@@ -395,12 +398,12 @@ export async function press(mode, reason) {
   const one = mine(store.state);
   const pending = /** @type {Pending} */ ({ kind: one?.call === call.id ? "change" : "engage", call: call.id, mode });
   await asking(pending, async () => {
-    if (one?.call === call.id) {
-      store.dispatch({ type: "engagement", engagement: await api.change(one.id, { mode }) });
-      return;
-    }
-    if (one) await api.release(one.id, "");
     try {
+      if (one?.call === call.id && !reason) {
+        store.dispatch({ type: "engagement", engagement: await api.change(one.id, { mode }) });
+        return;
+      }
+      if (one) await api.release(one.id, "");
       store.dispatch({ type: "engagement", engagement: await api.engage(call.id, mode, store.state.line.id ?? "", reason) });
     } catch (error) {
       if (!(error instanceof Problem) || error.slug !== "already-taken" || !maySeize(store.state) || reason) throw error;
