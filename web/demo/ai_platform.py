@@ -79,13 +79,16 @@ class Platform:
                 continue  # the service went away; `_follow` says so, and a turn's next update carries its text
 
     async def _answered(self, post: Post, answer: aiohttp.ClientResponse) -> None:
-        """Says once per kind of request what the service did not like. An ended call is nothing to say."""
+        """Says once per kind of request what the service did not like. That a call is over is nothing to say."""
         kind = post.path.rpartition("/")[2]
-        not_built = kind == "escalation" and answer.status in (404, 405)
-        if answer.status < 400 or answer.status == 410 or not_built or (kind, answer.status) in self._told:
+        if answer.status < 400 or (kind, answer.status) in self._told:
             return
-        self._told.add((kind, answer.status))
-        self.progress(f"{self.name}: the service refused a {kind}: {answer.status} {(await answer.text())[:300]}")
+        text = await answer.text()
+        over = answer.status == 410 or "call-unknown" in text  # also one that ended while the service was away
+        not_built = kind == "escalation" and answer.status in (404, 405)
+        if not over and not not_built:
+            self._told.add((kind, answer.status))
+            self.progress(f"{self.name}: the service refused a {kind}: {answer.status} {text[:300]}")
 
     async def _follow(self, session: aiohttp.ClientSession) -> None:
         failures = 0

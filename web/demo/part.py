@@ -1,6 +1,7 @@
 """One side of a demo call: a mouth, an ear, and the manners to speak in turn."""
 
 import asyncio
+import time
 from collections import deque
 from typing import Protocol
 
@@ -27,6 +28,7 @@ class Part:
         self._speech, self._voice = speech, voice
         self._ear = Ear()
         self._turn = asyncio.Event()
+        self._yields_until = 0.0
 
     def hear(self, at: float, samples: Samples) -> None:
         """Takes a frame of 20 ms at 8 kHz that arrived at `at`."""
@@ -34,7 +36,7 @@ class Part:
         match self._ear.hear(samples):
             case "began":
                 self._turn.clear()
-            case "stopped":
+            case "stopped" if at >= self._yields_until:
                 self._turn.set()
 
     async def say(self, text: str) -> bool:
@@ -54,6 +56,11 @@ class Part:
             except TimeoutError:
                 if not self._ear.speaking:
                     return False
+
+    def give_way(self, seconds: float) -> None:
+        """Somebody else is about to speak: what was said so far is not ours to answer."""
+        self._turn.clear()
+        self._yields_until = time.monotonic() + seconds
 
     def prompt(self) -> None:
         """Makes it this side's turn, unless the other side is in mid-sentence: then its stop will do so."""

@@ -17,7 +17,7 @@ from . import asterisk, reach, speech
 from .house import House, free_port
 from .packages import NotProvided
 from .scene import Scene, Seat
-from .script import APPOINTMENT, CLAIM, DELIVERY, HOTEL
+from .script import APPOINTMENT, CARD, CLAIM, DELIVERY, HOTEL
 from .service import Address, DidNotStart
 from .talk import Talk
 from .voices import Voices
@@ -26,7 +26,7 @@ PORT = 8080
 SEATS = (
     Seat("sip", (DELIVERY, HOTEL)),
     Seat("sip", (CLAIM,)),
-    Seat("socket", (APPOINTMENT, HOTEL, DELIVERY)),
+    Seat("socket", (APPOINTMENT, CARD)),
 )
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

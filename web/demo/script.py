@@ -195,7 +195,37 @@ HOTEL = Script(
     ),
 )
 
-SCRIPTS = (DELIVERY, CLAIM, APPOINTMENT, HOTEL)
+CARD = Script(
+    key="card",
+    caller_name="Sofia Marin",
+    caller_number="34915550505",
+    queue="cards",
+    exchanges=(
+        Exchange(
+            "Welcome to the card service. I am the automatic assistant. What can I do for you?",
+            "I cannot find my card. I think I lost it on the train.",
+        ),
+        Exchange("I will block it at once. What are the last four digits?", "I think they are six, six, zero, one."),
+        Exchange("Six, six, zero, one. The card is blocked. When did you last use it?", "This morning, at the bakery."),
+        Exchange("There is one payment of four euros this morning. Is that yours?", "Yes, that was me."),
+        Exchange("Good. Shall I order a new card for you?", "Yes, please. How long does that take?"),
+        Exchange("About five days. Is your address still the same?", "No, I have moved. It is Mill Lane three now."),
+        Exchange("Mill Lane three. Do you keep your old secret number?", "I would like a new one."),
+        Exchange(
+            "It will come in a letter of its own. Is there anything else?", "No, thank you. You have been very quick."
+        ),
+        Exchange("Thank you for calling. Goodbye."),
+    ),
+    to_human=(
+        "Oh, hello. Yes, I can hear you.",
+        "I lost my card, and I am afraid that somebody uses it.",
+        "Yes, please do that.",
+        "Thank you. Now I feel better.",
+        "Okay.",
+    ),
+)
+
+SCRIPTS = (DELIVERY, CLAIM, APPOINTMENT, HOTEL, CARD)
 
 HELLO_AGAIN = "Hello? Is anybody there?"
 STILL_THERE = "Are you still there?"

@@ -90,8 +90,7 @@ class Child:
             line = b""
         if not line:
             await self.stop()
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
-            raise DidNotStart(f"the service did not start; the end of its log:\n{tail}")
+            raise DidNotStart(f"the service did not start: {_why(self._log.read_text(errors='replace'))}")
         self.address = Address(**json.loads(line))
 
     async def again(self) -> None:
@@ -114,6 +113,15 @@ class Child:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _why(log: str) -> str:
+    """What the service itself said last about it, else the end of its log."""
+    lines = log.splitlines()
+    for line in reversed(lines):
+        if '"not-started"' in line:
+            return str(json.loads(line)["why"])
+    return "\n".join(["the end of its log:", *lines[-12:]])
 
 
 async def _introduce(store: Store, known: Known) -> None:

@@ -18,6 +18,7 @@ from .voice import Recording, Source
 AI_PATIENCE_S = 7.0
 CALLER_PATIENCE_S = 12.0  # longer than the AI's, so that they do not ask each other at once
 PARTIAL_S = 0.6
+RETURN_S = 1.5  # within it the AI speaks again
 
 
 class Leg(Protocol):
@@ -112,6 +113,7 @@ class Talk:
     def _returned(self, note: str) -> None:
         if self.conversation.human:
             self.conversation.returned(note)
+            self._caller.give_way(RETURN_S)
             self._ai.prompt()
 
     # ---- the two sides ----

@@ -210,3 +210,14 @@ def test_only_the_start_of_a_takeover_tells_when_it_was_asked_for() -> None:
     assert moment < time.monotonic()
     assert asked_at({**started, "mode": "barge"}) is None
     assert asked_at({"type": "takeover.ended"}) is None
+
+
+async def test_a_part_that_gives_way_leaves_the_answer_to_somebody_else() -> None:
+    part = Part(_Voice(), "caller", Mouth())
+    _listen(part, _speech(1.0))
+    part.give_way(0.2)
+    _listen(part, _noise(1.0, 30))
+    assert not await part.wait_turn(0.05)
+    await asyncio.sleep(0.2)
+    _listen(part, np.concatenate([_speech(1.0), _noise(1.0, 30)]))
+    assert await part.wait_turn(1)
