@@ -1,7 +1,7 @@
 """The HTTP application: every route of the house in one table, behind one router and one set of middlewares."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -21,6 +21,7 @@ from .api.openapi import openapi_route
 from .api.session import session_routes
 from .auth import Guard, Principal, Site
 from .hub import Hub
+from .messages import IceServerJson
 from .metrics import Labels, Requests, Sample, gauge
 from .middleware import Handler, errors_to_problems, security_headers
 from .pages import File, page_routes
@@ -49,7 +50,8 @@ class Parts:
     destinations: Mapping[str, list[str]]
     version: str
     media_faults: Callable[[], list[str]]
-    media_samples: Callable[[], list[Sample]]
+    more_samples: Callable[[], list[Sample]]
+    ice_servers: Sequence[IceServerJson]
 
 
 def build(parts: Parts) -> web.Application:
@@ -77,7 +79,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
             Sample("takeover_pbx_up", "Whether a PBX is connected", "gauge", pbxs),
             gauge("takeover_events_clients", "Connected event sockets", len(parts.hub)),
             gauge("takeover_legs", "Agents' audio legs", len(parts.desk)),
-            *parts.media_samples(),
+            *parts.more_samples(),
             *requests.samples(),
         ]
 
@@ -87,7 +89,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
             await parts.desk.close(session, leg)
 
     found = [
-        *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations),
+        *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations, parts.ice_servers),
         *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations, parts.store.audit),
         *engagement_routes(parts.takeovers, parts.desk.owned),
         *leg_routes(parts.desk),

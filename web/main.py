@@ -39,9 +39,10 @@ from .certificate import self_signed
 from .hub import Hub
 from .keyfile import KeyUnusable
 from .medialegs import MediaLegs
+from .messages import IceServerJson
 from .metrics import Labels, Sample, gauge
 from .notify import notify, watchdog_seconds
-from .settings import Asterisk, Settings
+from .settings import Asterisk, IceServer, Settings
 from .signalling import Desk
 
 log = structlog.get_logger()
@@ -132,7 +133,8 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             destinations={name: sorted(pbx.destinations) for name, pbx in settings.pbx.items()},
             version=_version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
-            media_samples=lambda: _media_samples(pool),
+            more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs)],
+            ice_servers=[_ice_server(one) for one in settings.media.ice_servers],
         )
         events = pool.events()  # from here on, so that no leg's event is missed
         start = await stack.enter_async_context(_for_ever())
@@ -207,7 +209,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-def _pbxs(settings: Settings, instance: str) -> Mapping[str, Pbx]:
+def _pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx]:
     return {name: AsteriskPbx(name, _asterisk(one), instance) for name, one in settings.pbx.items()}
 
 
@@ -309,6 +311,25 @@ def _media_samples(pool: media.Pool) -> list[Sample]:
         gauge("takeover_media_patches", "Connections from media workers into PBXs", sum(one.patches for one in stats)),
         Sample("takeover_media_lateness_p99_ms", "Lateness of the workers' ticks over 10 s", "gauge", late),
     ]
+
+
+def _join_samples(pbxs: Mapping[str, AsteriskPbx]) -> list[Sample]:
+    joins: dict[Labels, float] = {}
+    for name, pbx in pbxs.items():
+        for what in ("checked", "stalled", "healed", "unhealed"):
+            joins[("pbx", name), ("what", what)] = getattr(pbx.joins, what)
+    return [
+        Sample("takeover_joins_total", "Joins that were checked for a stall, and what came of it", "counter", joins)
+    ]
+
+
+def _ice_server(one: IceServer) -> IceServerJson:
+    server: IceServerJson = {"urls": one.url}
+    if one.username is not None:
+        server["username"] = one.username
+    if one.credential is not None:
+        server["credential"] = one.credential.get_secret_value()
+    return server
 
 
 @asynccontextmanager

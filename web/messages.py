@@ -3,7 +3,7 @@
 Bodies are strict: unknown fields, wrong types, control characters and oversized texts are refused.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -220,6 +220,14 @@ class TurnJson(TypedDict):
     text: str
     at: str
     final: bool
+
+
+class IceServerJson(TypedDict):
+    """As a browser's RTCPeerConnection takes it."""
+
+    urls: str
+    username: NotRequired[str]
+    credential: NotRequired[str]
 
 
 class PbxJson(TypedDict):

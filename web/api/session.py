@@ -1,6 +1,6 @@
 """Logging in and out, who am I, on and off duty."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from connector.domain.people import PERMISSIONS
 from connector.ports import Journal
 
 from ..auth import Guard, Principal, Site
-from ..messages import Duty, Login
+from ..messages import Duty, IceServerJson, Login
 from ..routing import Ask, Route
 from ..views import dumps
 from .record import recorded
@@ -30,6 +30,7 @@ class SessionJson(TypedDict):
     tenants: list[str]
     duty: DutyJson
     destinations: dict[str, list[str]]
+    ice_servers: list[IceServerJson]
 
 
 def session_routes(
@@ -38,6 +39,7 @@ def session_routes(
     journal: Journal,
     close_leg: Callable[[str], Awaitable[None]],
     destinations: Mapping[str, list[str]],
+    ice_servers: Sequence[IceServerJson],
 ) -> list[Route]:
     """`close_leg` closes the leg of a session; `destinations` are the keys that each PBX can transfer to."""
     duty: dict[str, DutyJson] = {}
@@ -58,6 +60,7 @@ def session_routes(
             "tenants": sorted(actor.tenants),
             "duty": duty.get(principal.session, {"on": False, "queues": []}),
             "destinations": dict(destinations),
+            "ice_servers": list(ice_servers) if "open-leg" in PERMISSIONS[actor.role] else [],
         }
 
     async def login(ask: Ask) -> web.Response:

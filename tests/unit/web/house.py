@@ -234,7 +234,8 @@ class House:
             destinations={"lab": ["support"]},
             version="0",
             media_faults=list,
-            media_samples=list,
+            more_samples=list,
+            ice_servers=[],
         )
         self._running = asyncio.create_task(self.takeovers.run())
         self.server = await enter(TestServer(app.build(self.parts)))
@@ -244,9 +245,10 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         self.hub.close()
-        await self._stack.aclose()
+        await self.takeovers.drain()
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
+        await self._stack.aclose()
 
     # ---- people ----
 

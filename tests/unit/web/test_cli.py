@@ -128,7 +128,7 @@ def test_the_audit_is_verified(run: Run, tmp_path: Path) -> None:
     assert out.startswith("The audit is whole: 2 entries, head 2:")
     head = out.rstrip(".\n").split()[-1]
     assert run("audit", "verify", "--head", head)[0] == 0
-    with sqlite3.connect(tmp_path / "data" / "takeover.db") as database:
+    with sqlite3.connect(tmp_path / "data" / "takeover-audit.db") as database:
         database.execute("UPDATE audit SET actor = 'somebody-else' WHERE number = 1")
     database.close()
     code, _, err = run("audit", "verify")
