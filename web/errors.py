@@ -30,6 +30,10 @@ class Fault:
         return f"{self.field or 'input'}: {self.value} is not accepted; {self.remedy}"
 
 
+class StartFailed(Exception):
+    """The service cannot start; the text says what is in the way and what helps."""
+
+
 class WebError(Exception):
     """Base of the web's errors."""
 

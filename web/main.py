@@ -6,11 +6,9 @@ call back meanwhile); a failure of one engagement, leg or client ends only that.
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 import signal
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +18,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import structlog
-from aiohttp import web
 from pydantic import SecretStr
 
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
@@ -35,9 +32,10 @@ from media import pool as media
 
 from . import app, pages, stores
 from .auth import Guard, Site
-from .certificate import self_signed
+from .errors import StartFailed
 from .hub import Hub
 from .keyfile import KeyUnusable
+from .listening import listening, url_of
 from .medialegs import MediaLegs
 from .messages import IceServerJson
 from .metrics import Labels, Sample, gauge
@@ -45,11 +43,9 @@ from .notify import notify, watchdog_seconds
 from .settings import Asterisk, IceServer, Settings
 from .signalling import Desk
 
+__all__ = ["Service", "StartFailed", "running", "serve"]
+
 log = structlog.get_logger()
-
-
-class StartFailed(Exception):
-    """The service cannot start; the text says what is in the way and what helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +141,9 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
             start(_watchdog(patience), "watchdog")
-        port = await stack.enter_async_context(_listening(settings, app.build(parts)))
+        port = await stack.enter_async_context(listening(settings, app.build(parts)))
         stack.push_async_callback(_let_go, takeovers, hub)
-        yield Service(settings, _url(settings, port), port, guard, store, registry, takeovers)
+        yield Service(settings, url_of(settings, port), port, guard, store, registry, takeovers)
 
 
 Start = Callable[[Coroutine[None, None, None], str], None]
@@ -330,59 +326,3 @@ def _ice_server(one: IceServer) -> IceServerJson:
     if one.credential is not None:
         server["credential"] = one.credential.get_secret_value()
     return server
-
-
-@asynccontextmanager
-async def _listening(settings: Settings, application: web.Application) -> AsyncIterator[int]:
-    """Serves the application; yields the port."""
-    http = settings.http
-    runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=75.0
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, http.host, http.port, ssl_context=_tls(settings), reuse_address=True)
-        try:
-            await site.start()
-        except OSError as error:
-            raise StartFailed(_cannot_listen(http.host, http.port, error)) from None
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        why, remedy = "another program listens there", "stop that one, or set another http.port"
-    elif error.errno == errno.EACCES:
-        why, remedy = "this user may not listen there", "use a port from 1024 on, or allow it in the unit file"
-    else:
-        why, remedy = error.strerror or str(error), "set http.host to an address of this machine"
-    return f"http.host, http.port: cannot listen on {host}:{port}, {why}; {remedy}"
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.http.tls
-    if tls is None:
-        return None
-    if tls.self_signed:
-        certificate, key = self_signed(settings.data_dir, settings.http.host)
-    else:
-        certificate, key = tls.cert_file or Path(), tls.key_file or Path()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, OSError) as error:
-        raise StartFailed(
-            f"http.tls: {certificate} and {key} cannot be used ({error}); give a PEM certificate and its own key"
-        ) from None
-    return context
-
-
-def _url(settings: Settings, port: int) -> str:
-    if settings.http.public_url:
-        return settings.http.public_url
-    host = settings.http.host
-    if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "localhost"  # the one name whose plain http is a secure context, which the microphone needs
-    return f"{'https' if settings.http.tls else 'http'}://{host}:{port}"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from web import logs
 from web.certificate import self_signed
-from web.main import StartFailed, _plain
+from web.errors import StartFailed
+from web.main import _plain
 from web.metrics import Sample, exposition
 from web.notify import notify, watchdog_seconds
 from web.throttle import Throttle
