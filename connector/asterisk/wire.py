@@ -21,6 +21,8 @@ CONTEXTS = (
     "takeover-init",
     "takeover-listen",
     "takeover-speak",
+    "takeover-fresh",
+    "takeover-unstale",
     "takeover-callerhup",
     "takeover-aihup",
     "takeover-pair",
