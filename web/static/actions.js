@@ -152,9 +152,17 @@ export function select(id) {
 async function loadTranscript(id) {
   try {
     const turns = await api.transcript(id);
-    store.dispatch({ type: "transcript", call: id, turns: /** @type {Turn[]} */ (Array.isArray(turns) ? turns : turns.turns) });
+    store.dispatch({
+      type: "transcript",
+      call: id,
+      turns: /** @type {Turn[]} */ (Array.isArray(turns) ? turns : turns.turns),
+    });
   } catch (error) {
-    if (error instanceof Problem && (error.slug === "call-ended" || error.slug === "call-unknown" || error.slug === "network")) return;
+    if (
+      error instanceof Problem &&
+      (error.slug === "call-ended" || error.slug === "call-unknown" || error.slug === "network")
+    )
+      return;
     failed(error);
   }
 }
@@ -275,8 +283,18 @@ function lineFailed(error) {
   }
   meters.stop("call");
   moving = false;
-  store.dispatch({ type: "line", facts: { state: lost ? "lost" : "off", id: null, heard: false, fault: lost ? "udp" : "", mic: lost ? "ok" : before } });
-  if (error instanceof Problem && error.slug === "leg-exists") store.dispatch({ type: "dialog", dialog: { kind: "move-line" } });
+  store.dispatch({
+    type: "line",
+    facts: {
+      state: lost ? "lost" : "off",
+      id: null,
+      heard: false,
+      fault: lost ? "udp" : "",
+      mic: lost ? "ok" : before,
+    },
+  });
+  if (error instanceof Problem && error.slug === "leg-exists")
+    store.dispatch({ type: "dialog", dialog: { kind: "move-line" } });
   else if (!lost) failed(error);
 }
 
@@ -317,14 +335,20 @@ leg.addEventListener("lost", lineLost);
 leg.addEventListener("microphone", (event) => {
   const gone = /** @type {CustomEvent} */ (event).detail === "gone";
   store.dispatch({ type: "line", facts: { mic: gone ? "gone" : "ok" } });
-  if (gone) void openMicrophone("").then(() => notice("info", t("mic.changed", { label: store.state.line.micLabel })), () => {});
+  if (gone)
+    void openMicrophone("").then(
+      () => notice("info", t("mic.changed", { label: store.state.line.micLabel })),
+      () => {},
+    );
 });
 leg.addEventListener("devices", async () => {
   if (store.state.line.mic === "none") return;
   store.dispatch({ type: "line", facts: { devices: await leg.devices() } });
   if (store.state.line.mic === "gone" || store.state.line.mic === "missing") await openMicrophone().catch(() => {}); // the banner keeps saying it
 });
-leg.addEventListener("quality", (event) => store.dispatch({ type: "line", facts: { quality: /** @type {CustomEvent} */ (event).detail } }));
+leg.addEventListener("quality", (event) =>
+  store.dispatch({ type: "line", facts: { quality: /** @type {CustomEvent} */ (event).detail } }),
+);
 leg.addEventListener("sound", (event) => void meters.start("call", /** @type {CustomEvent} */ (event).detail));
 leg.addEventListener("blocked", () => {
   notice("error", t("sound.blocked"), true);
@@ -404,10 +428,17 @@ export async function press(mode, reason) {
         return;
       }
       if (one) await api.release(one.id, "");
-      store.dispatch({ type: "engagement", engagement: await api.engage(call.id, mode, store.state.line.id ?? "", reason) });
+      store.dispatch({
+        type: "engagement",
+        engagement: await api.engage(call.id, mode, store.state.line.id ?? "", reason),
+      });
     } catch (error) {
-      if (!(error instanceof Problem) || error.slug !== "already-taken" || !maySeize(store.state) || reason) throw error;
-      store.dispatch({ type: "dialog", dialog: { kind: "override", call: call.id, mode, speaker: String(error.facts.speaker ?? "") } });
+      if (!(error instanceof Problem) || error.slug !== "already-taken" || !maySeize(store.state) || reason)
+        throw error;
+      store.dispatch({
+        type: "dialog",
+        dialog: { kind: "override", call: call.id, mode, speaker: String(error.facts.speaker ?? "") },
+      });
     }
   });
 }
@@ -429,7 +460,8 @@ export async function toggleHold() {
 
 export function askEndCall() {
   const call = selectedCall(store.state);
-  if (call && store.state.calls.has(call.id)) store.dispatch({ type: "dialog", dialog: { kind: "end-call", call: call.id } });
+  if (call && store.state.calls.has(call.id))
+    store.dispatch({ type: "dialog", dialog: { kind: "end-call", call: call.id } });
 }
 
 /** @param {string} id */
@@ -446,4 +478,3 @@ export async function logout() {
   }
   toLogin();
 }
-

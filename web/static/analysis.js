@@ -44,7 +44,8 @@ export class Analysis {
     this.#blocks += 1;
     this.#seen += 1;
     this.#zeros = peak === 0 ? this.#zeros + 1 : 0;
-    if (peak >= CLIP) this.#clipped = 50; // shown for half a second
+    if (peak >= CLIP)
+      this.#clipped = 50; // shown for half a second
     else if (this.#clipped) this.#clipped -= 1;
 
     // Digital silence (a muted track) says nothing about the room.

@@ -20,7 +20,8 @@ export class Problem extends Error {
   /** What a person reads: our sentence for the slug in their language, else the server's. */
   get sentence() {
     const key = `problem.${this.slug}`;
-    if (this.slug === "leg-not-ready" && has(`leg-not-ready.${this.facts.why}`)) return t(`leg-not-ready.${this.facts.why}`);
+    if (this.slug === "leg-not-ready" && has(`leg-not-ready.${this.facts.why}`))
+      return t(`leg-not-ready.${this.facts.why}`);
     if (!has(key)) return this.message || t("problem.unknown", { code: this.code });
     return t(key, { ...this.facts, detail: this.message, code: this.code });
   }
@@ -59,7 +60,10 @@ export async function call(method, path, body, options = {}) {
     // Not JSON: a proxy's error page. The status alone has to do.
   }
   if (answer.ok) return json;
-  const slug = String(json?.type ?? "").split(":").pop() || (answer.status >= 500 ? "server" : "unknown");
+  const slug =
+    String(json?.type ?? "")
+      .split(":")
+      .pop() || (answer.status >= 500 ? "server" : "unknown");
   throw new Problem(answer.status, slug, json ?? {});
 }
 

@@ -30,7 +30,12 @@ export function duration(seconds) {
 
 /** `14:03:22`, local time. @param {string} at */
 export const timeOfDay = (at) =>
-  new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  new Date(at).toLocaleTimeString(document.documentElement.lang, {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  });
 
 /** Calls `listener` each second. @param {() => void} listener @returns {() => void} stops it */
 export function everySecond(listener) {
@@ -44,8 +49,11 @@ export function everySecond(listener) {
 
 function beat() {
   clearTimeout(timer);
-  timer = setTimeout(() => {
-    for (const listener of listeners) listener();
-    if (listeners.size) beat();
-  }, 1000 - (now() % 1000));
+  timer = setTimeout(
+    () => {
+      for (const listener of listeners) listener();
+      if (listeners.size) beat();
+    },
+    1000 - (now() % 1000),
+  );
 }

@@ -27,7 +27,8 @@ export function selectedCall(state) {
 }
 
 /** Who speaks with the caller. @param {Call} call @returns {Engagement|null} */
-export const speaker = (call) => call.engagements.find((one) => holdsTheFloor(one.mode) && one.phase !== "ended") ?? null;
+export const speaker = (call) =>
+  call.engagements.find((one) => holdsTheFloor(one.mode) && one.phase !== "ended") ?? null;
 
 /**
  * Whether the microphone may be open. It opens only when the PBX has confirmed a speaking mode, and closes as
@@ -39,7 +40,8 @@ export function micOpen(state) {
   if (!one || state.line.muted || one.hold || state.line.state !== "up") return false;
   if (one.phase !== "active" && one.phase !== "switching") return false;
   const asked = state.pending;
-  if (asked && asked.call === one.call && (asked.kind === "release" || (asked.mode && !speaks(asked.mode)))) return false;
+  if (asked && asked.call === one.call && (asked.kind === "release" || (asked.mode && !speaks(asked.mode))))
+    return false;
   return speaks(one.mode);
 }
 
@@ -55,7 +57,8 @@ export function banner(state) {
   if (!state.link.up && state.link.ever) return "offline";
   const one = mine(state);
   const asked = state.pending;
-  if (asked?.kind === "release" || one?.phase === "releasing") return holdsTheFloor(one?.mode) ? "resuming" : "switching";
+  if (asked?.kind === "release" || one?.phase === "releasing")
+    return holdsTheFloor(one?.mode) ? "resuming" : "switching";
   if (asked && asked.kind !== "hold" && asked.kind !== "hangup") return "switching";
   if (!one) return resumed(state) ? "resuming" : "idle";
   if (one.phase !== "active") return "switching";
@@ -64,7 +67,10 @@ export function banner(state) {
 
 /** Whether the AI has just got a call back from me. @param {State} state */
 export const resumed = (state) =>
-  state.after !== null && holdsTheFloor(state.after.mode) && !ENDED_WITH_CALL.has(state.after.reason) && state.after.reason !== "taken-over-by-supervisor";
+  state.after !== null &&
+  holdsTheFloor(state.after.mode) &&
+  !ENDED_WITH_CALL.has(state.after.reason) &&
+  state.after.reason !== "taken-over-by-supervisor";
 
 /** Reasons after which there is no call to give back. */
 export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "hangup", "transferred"]);
@@ -81,12 +87,16 @@ export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call
 export function ordered(state) {
   const wanted = state.filter.trim().toLowerCase();
   const calls = [...state.calls.values()].filter((call) => !wanted || haystack(call).includes(wanted));
-  return calls.sort((a, b) => need(b) - need(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id));
+  return calls.sort(
+    (a, b) => need(b) - need(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id),
+  );
 }
 
 /** @param {Call} call */
 const haystack = (call) =>
-  [call.caller.name, call.caller.number, call.ai.name, call.ai.ref, call.queue, call.pbx, call.tenant].join(" ").toLowerCase();
+  [call.caller.name, call.caller.number, call.ai.name, call.ai.ref, call.queue, call.pbx, call.tenant]
+    .join(" ")
+    .toLowerCase();
 
 /**
  * Why a mode cannot be pressed now, as a message key with facts; null when it can.

@@ -42,16 +42,37 @@ export const SHORTCUTS = [
   })),
   { name: "return", keys: ["r"], shown: ["R"], run: () => mine(store.state) && giveBack() },
   { name: "note", keys: ["n"], shown: ["N"], run: () => note()?.focus() },
-  { name: "leave", keys: ["l"], shown: ["L"], run: () => mine(store.state)?.mode === "monitor" || mine(store.state)?.mode === "whisper" ? actions.release("") : null },
-  { name: "mute", keys: ["u"], shown: ["U"], run: () => mine(store.state) && actions.setMuted(!store.state.line.muted) },
+  {
+    name: "leave",
+    keys: ["l"],
+    shown: ["L"],
+    run: () =>
+      mine(store.state)?.mode === "monitor" || mine(store.state)?.mode === "whisper" ? actions.release("") : null,
+  },
+  {
+    name: "mute",
+    keys: ["u"],
+    shown: ["U"],
+    run: () => mine(store.state) && actions.setMuted(!store.state.line.muted),
+  },
   { name: "hold", keys: ["h"], shown: ["H"], run: actions.toggleHold },
   { name: "end", keys: ["e"], shown: ["E"], run: actions.askEndCall },
-  { name: "duty", keys: ["d"], shown: ["D"], run: () => (store.state.line.state === "up" ? actions.goOffDuty() : actions.goOnDuty()) },
+  {
+    name: "duty",
+    keys: ["d"],
+    shown: ["D"],
+    run: () => (store.state.line.state === "up" ? actions.goOffDuty() : actions.goOnDuty()),
+  },
   { name: "down", keys: ["j", "ArrowDown"], shown: ["J", "↓"], run: () => move(1) },
   { name: "up", keys: ["k", "ArrowUp"], shown: ["K", "↑"], run: () => move(-1) },
   { name: "filter", keys: ["/"], shown: ["/"], run: () => focus("filter") },
   { name: "newest", keys: ["g"], shown: ["G"], run: () => document.getElementById("newest")?.click() },
-  { name: "sheet", keys: ["?"], shown: ["?"], run: () => store.dispatch({ type: "dialog", dialog: { kind: "shortcuts" } }) },
+  {
+    name: "sheet",
+    keys: ["?"],
+    shown: ["?"],
+    run: () => store.dispatch({ type: "dialog", dialog: { kind: "shortcuts" } }),
+  },
 ];
 
 /** Where a key is a letter being written, or belongs to the control itself. @param {EventTarget|null} target @param {string} key */
@@ -68,7 +89,7 @@ function pressed(event) {
     else if (!store.state.dialog && matchMedia("(max-width: 719px)").matches) actions.select(null);
     return;
   }
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat && !event.key.startsWith("Arrow")) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || (event.repeat && !event.key.startsWith("Arrow"))) return;
   if (store.state.dialog || taken(event.target, event.key) || !enabled()) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const shortcut = SHORTCUTS.find((one) => one.keys.includes(key));

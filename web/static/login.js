@@ -5,7 +5,8 @@ import { api, Problem } from "./api.js";
 import { load, t } from "./messages.js";
 
 await load();
-for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(/** @type {HTMLElement} */ (element).dataset.text ?? "");
+for (const element of document.querySelectorAll("[data-text]"))
+  element.textContent = t(/** @type {HTMLElement} */ (element).dataset.text ?? "");
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const get = (id) => /** @type {T} */ (document.getElementById(id));

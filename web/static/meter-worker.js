@@ -5,9 +5,10 @@ import { Analysis } from "./analysis.js";
 
 const REPORT_BLOCKS = 7; // 70 ms
 
-const scope = /** @type {{onmessage: ((event: MessageEvent) => void)|null, postMessage: (message: unknown) => void}} */ (
-  /** @type {unknown} */ (self)
-);
+const scope =
+  /** @type {{onmessage: ((event: MessageEvent) => void)|null, postMessage: (message: unknown) => void}} */ (
+    /** @type {unknown} */ (self)
+  );
 /** @type {Map<string, MessagePort>} */
 const ports = new Map();
 

@@ -27,7 +27,7 @@ class Meter extends scope.AudioWorkletProcessor {
   process(inputs) {
     const samples = inputs[0]?.[0];
     if (!samples || !this.out) return !this.done;
-    for (let at = 0; at < samples.length; ) {
+    for (let at = 0; at < samples.length;) {
       const n = Math.min(samples.length - at, this.block.length - this.filled);
       this.block.set(samples.subarray(at, at + n), this.filled);
       at += n;

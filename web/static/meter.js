@@ -29,7 +29,12 @@ class Meters extends EventTarget {
     if (context.state === "suspended") await context.resume();
     await this.#loaded;
     this.stop(name);
-    const node = new AudioWorkletNode(context, "takeover-meter", { numberOfInputs: 1, numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    const node = new AudioWorkletNode(context, "takeover-meter", {
+      numberOfInputs: 1,
+      numberOfOutputs: 0,
+      channelCount: 1,
+      channelCountMode: "explicit",
+    });
     const { port1, port2 } = new MessageChannel();
     node.port.postMessage({ port: port1 }, [port1]);
     this.#worker.postMessage({ name, port: port2 }, [port2]);

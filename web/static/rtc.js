@@ -48,7 +48,9 @@ export class AgentLeg extends EventTarget {
   /** Microphones by name; names are known only after permission. @returns {Promise<{id: string, label: string}[]>} */
   async devices() {
     const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-    return all.filter((one) => one.kind === "audioinput" && one.deviceId).map((one) => ({ id: one.deviceId, label: one.label }));
+    return all
+      .filter((one) => one.kind === "audioinput" && one.deviceId)
+      .map((one) => ({ id: one.deviceId, label: one.label }));
   }
 
   /**
@@ -147,7 +149,8 @@ export class AgentLeg extends EventTarget {
     if (peer !== this.#peer) return;
     clearTimeout(this.#healing);
     if (peer.connectionState === "failed") this.#tell("lost", "failed");
-    if (peer.connectionState === "disconnected") this.#healing = setTimeout(() => this.#tell("lost", "disconnected"), HEAL_MS);
+    if (peer.connectionState === "disconnected")
+      this.#healing = setTimeout(() => this.#tell("lost", "disconnected"), HEAL_MS);
   }
 
   /** @param {MediaStream} stream */
@@ -163,7 +166,8 @@ export class AgentLeg extends EventTarget {
     /** @type {Line["quality"]} */
     const quality = { rtt: null, jitter: null, loss: null };
     for (const one of (await peer.getStats()).values()) {
-      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined) quality.rtt = Math.round(one.currentRoundTripTime * 1000);
+      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined)
+        quality.rtt = Math.round(one.currentRoundTripTime * 1000);
       if (one.type === "inbound-rtp") {
         quality.jitter = Math.round((one.jitter ?? 0) * 1000);
         const lost = Math.max(0, one.packetsLost ?? 0);

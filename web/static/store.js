@@ -114,8 +114,10 @@ function snapshot(state, seen) {
   let next = { ...state, me: seen.me, rev: seen.rev, calls, pbxs: seen.pbxs };
   // What ended while we could not see it: say so, and do not claim to know why.
   const shown = selectedCall(state);
-  if (shown && !calls.has(shown.id)) next = { ...next, gone: state.gone ?? { call: shown, why: "unseen", at: Date.now() } };
-  if (before && !mine(next)) next = { ...next, after: after(state, before, calls.has(before.call) ? "unseen" : "call-ended-unseen") };
+  if (shown && !calls.has(shown.id))
+    next = { ...next, gone: state.gone ?? { call: shown, why: "unseen", at: Date.now() } };
+  if (before && !mine(next))
+    next = { ...next, after: after(state, before, calls.has(before.call) ? "unseen" : "call-ended-unseen") };
   const turns = new Map([...state.turns].filter(([id]) => calls.has(id) || id === next.selected));
   return { ...next, turns };
 }
@@ -129,7 +131,9 @@ function change(state, seen) {
       const call = old?.talking && !seen.call.talking ? { ...seen.call, talking: old.talking } : seen.call;
       const next = { ...state, calls: with_(state.calls, call.id, call) };
       // The engagement's own change tells the reason; until it comes, it is only known to be over.
-      return before && before.call === call.id && !mine(next) ? { ...next, after: after(state, before, "unknown") } : next;
+      return before && before.call === call.id && !mine(next)
+        ? { ...next, after: after(state, before, "unknown") }
+        : next;
     }
     case "call-gone": {
       const call = state.calls.get(seen.id);
@@ -157,7 +161,10 @@ function change(state, seen) {
     case "talking": {
       const call = state.calls.get(seen.call);
       if (!call) return state;
-      return { ...state, calls: with_(state.calls, call.id, { ...call, talking: { ...call.talking, [seen.role]: seen.on } }) };
+      return {
+        ...state,
+        calls: with_(state.calls, call.id, { ...call, talking: { ...call.talking, [seen.role]: seen.on } }),
+      };
     }
     case "engagement":
       return engagement(state, seen.engagement);
@@ -180,11 +187,15 @@ function engagement(state, seen) {
   let next = state;
   if (call) {
     const others = call.engagements.filter((one) => one.id !== seen.id);
-    next = { ...state, calls: with_(state.calls, call.id, { ...call, engagements: over ? others : [...others, seen] }) };
+    next = {
+      ...state,
+      calls: with_(state.calls, call.id, { ...call, engagements: over ? others : [...others, seen] }),
+    };
   }
   if (!over) {
     // A new engagement makes the old one's end, and the old measurement, no news any more.
-    if (mine(next)?.id === seen.id && before?.id !== seen.id) next = { ...next, after: null, measured: without(state.measured, seen.call) };
+    if (mine(next)?.id === seen.id && before?.id !== seen.id)
+      next = { ...next, after: null, measured: without(state.measured, seen.call) };
     return next;
   }
   const reason = seen.ended ?? "released";

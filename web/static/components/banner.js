@@ -28,10 +28,26 @@ class Banner extends Part {
     this.headline = h("strong");
     this.detail = h("span");
     this.timer = h("span", { class: "timer figures" });
-    this.shownCall = h("button", { type: "button", class: "on-colour", on: { click: () => actions.select(mine(store.state)?.call ?? null) } }, t("banner.show-call"));
+    this.shownCall = h(
+      "button",
+      { type: "button", class: "on-colour", on: { click: () => actions.select(mine(store.state)?.call ?? null) } },
+      t("banner.show-call"),
+    );
     // Only the words are announced; the timer beside them would speak every second.
-    this.words = h("div", { class: "words", role: "status", "aria-live": "assertive", "aria-atomic": "true" }, this.headline, this.detail);
-    this.frame = h("section", { "data-testid": "banner", "aria-label": t("banner.label") }, h("span", { class: "badge" }, this.image), this.words, this.shownCall, this.timer);
+    this.words = h(
+      "div",
+      { class: "words", role: "status", "aria-live": "assertive", "aria-atomic": "true" },
+      this.headline,
+      this.detail,
+    );
+    this.frame = h(
+      "section",
+      { "data-testid": "banner", "aria-label": t("banner.label") },
+      h("span", { class: "badge" }, this.image),
+      this.words,
+      this.shownCall,
+      this.timer,
+    );
     this.content = [this.frame];
     everySecond(() => this.tick(store.state));
   }
@@ -64,18 +80,27 @@ class Banner extends Part {
       n: state.calls.size,
       mode: state.pending?.mode ? t(`mode.${state.pending.mode}`) : "",
     };
-    if (which === "offline") return [t("banner.offline"), one && one.mode !== "monitor" ? t("banner.offline.live", facts) : t("banner.offline.sub")];
+    if (which === "offline")
+      return [
+        t("banner.offline"),
+        one && one.mode !== "monitor" ? t("banner.offline.live", facts) : t("banner.offline.sub"),
+      ];
     if (one?.hold && (which === "live" || which === "barge")) return [t("banner.hold"), t("banner.hold.sub", facts)];
-    if (state.line.muted && (which === "live" || which === "barge" || which === "whisper")) return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
+    if (state.line.muted && (which === "live" || which === "barge" || which === "whisper"))
+      return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
     if (which === "switching") {
       if (state.pending?.kind === "duty") return [t("banner.opening"), t("banner.opening.sub")];
       if (state.pending?.kind === "release") return [t("banner.leaving"), t("banner.leaving.sub", facts)];
       return [t("banner.switching", facts), t("banner.switching.sub", facts)];
     }
-    if (which === "resuming") return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
+    if (which === "resuming")
+      return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
     if (which !== "idle") return [t(`banner.${which}`), t(`banner.${which}.sub`, facts)];
     const on = state.line.state === "up";
-    return [t(on ? "banner.on-duty" : "banner.off-duty"), `${t("banner.calls", facts)} ${t(on ? "banner.on-duty.sub" : "banner.off-duty.sub")}`];
+    return [
+      t(on ? "banner.on-duty" : "banner.off-duty"),
+      `${t("banner.calls", facts)} ${t(on ? "banner.on-duty.sub" : "banner.off-duty.sub")}`,
+    ];
   }
 
   /** @param {State} state */

@@ -27,7 +27,16 @@ class Call extends Part {
       h(
         "header",
         {},
-        h("button", { type: "button", class: "quiet back", "aria-label": t("call.back"), on: { click: () => actions.select(null) } }, icon("chevron-left")),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "quiet back",
+            "aria-label": t("call.back"),
+            on: { click: () => actions.select(null) },
+          },
+          icon("chevron-left"),
+        ),
         h("div", { class: "who" }, h("div", { class: "name" }, this.heading, this.number), this.facts),
         this.timer,
       ),
@@ -62,7 +71,14 @@ class Call extends Part {
       this.facts,
       facts(call, mine(state)?.id),
       (fact) => fact.key,
-      (fact) => h("li", { "data-fact": fact.key }, icon(fact.icon), h("span", { class: "unseen" }, `${t(`fact.${fact.key}`)} `), h("span", { class: "value" })),
+      (fact) =>
+        h(
+          "li",
+          { "data-fact": fact.key },
+          icon(fact.icon),
+          h("span", { class: "unseen" }, `${t(`fact.${fact.key}`)} `),
+          h("span", { class: "value" }),
+        ),
       (row, fact) => {
         say(/** @type {Element} */ (row.querySelector(".value")), fact.value);
         attribute(row, "title", t(`fact.${fact.key}`));
@@ -95,7 +111,14 @@ function facts(call, own) {
     { key: "ai", icon: "bot", value: clean(call.ai.name) },
     { key: "queue", icon: "inbox", value: clean(call.queue) },
     { key: "pbx", icon: "server", value: clean(call.pbx) },
-    { key: "listeners", icon: "users", value: call.engagements.filter((one) => one.phase !== "ended").map((one) => `${one.id === own ? t("you") : clean(one.agent_name)} ${t(`situation.${one.mode}`)}`).join(", ") },
+    {
+      key: "listeners",
+      icon: "users",
+      value: call.engagements
+        .filter((one) => one.phase !== "ended")
+        .map((one) => `${one.id === own ? t("you") : clean(one.agent_name)} ${t(`situation.${one.mode}`)}`)
+        .join(", "),
+    },
   ].filter((fact) => fact.value);
 }
 

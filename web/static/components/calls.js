@@ -21,12 +21,26 @@ class Calls extends Part {
       placeholder: t("calls.filter"),
       "aria-label": t("calls.filter"),
       maxlength: "64",
-      on: { input: (/** @type {Event} */ event) => store.dispatch({ type: "filter", text: /** @type {HTMLInputElement} */ (event.target).value }) },
+      on: {
+        input: (/** @type {Event} */ event) =>
+          store.dispatch({ type: "filter", text: /** @type {HTMLInputElement} */ (event.target).value }),
+      },
     });
     this.list = h("ul", { class: "rows" });
     this.empty = h("p", { class: "empty" });
     this.content = [
-      h("section", { "aria-labelledby": "calls-title" }, h("header", {}, h("h2", { id: "calls-title" }, t("calls.title"), " ", this.count), h("label", { class: "search" }, icon("search"), this.filter)), this.list, this.empty),
+      h(
+        "section",
+        { "aria-labelledby": "calls-title" },
+        h(
+          "header",
+          {},
+          h("h2", { id: "calls-title" }, t("calls.title"), " ", this.count),
+          h("label", { class: "search" }, icon("search"), this.filter),
+        ),
+        this.list,
+        this.empty,
+      ),
     ];
     everySecond(() => this.tick());
   }
@@ -50,9 +64,14 @@ class Calls extends Part {
 
   tick() {
     for (const call of store.state.calls.values()) {
-      const element = /** @type {HTMLElement|null} */ (this.list?.querySelector(`[data-call="${CSS.escape(call.id)}"]`));
+      const element = /** @type {HTMLElement|null} */ (
+        this.list?.querySelector(`[data-call="${CSS.escape(call.id)}"]`)
+      );
       if (!element) continue;
-      say(/** @type {Element} */ (element.querySelector(".timer")), duration(since(call.answered_at ?? call.started_at)));
+      say(
+        /** @type {Element} */ (element.querySelector(".timer")),
+        duration(since(call.answered_at ?? call.started_at)),
+      );
       say(/** @type {Element} */ (element.querySelector(".deadline")), countdown(call));
     }
   }
@@ -72,11 +91,28 @@ function row(id) {
     {},
     h(
       "button",
-      { type: "button", class: "row", "data-testid": "call-row", "data-call": id, on: { click: () => actions.select(id) } },
-      h("span", { class: "alarm", hidden: true }, icon("triangle-alert"), h("span", { class: "why" }), h("span", { class: "deadline figures" })),
+      {
+        type: "button",
+        class: "row",
+        "data-testid": "call-row",
+        "data-call": id,
+        on: { click: () => actions.select(id) },
+      },
+      h(
+        "span",
+        { class: "alarm", hidden: true },
+        icon("triangle-alert"),
+        h("span", { class: "why" }),
+        h("span", { class: "deadline figures" }),
+      ),
       h("span", { class: "first" }, h("span", { class: "caller" }), h("span", { class: "timer figures" })),
       h("span", { class: "second" }, icon("bot"), h("span", { class: "ai" }), h("span", { class: "queue" })),
-      h("span", { class: "third" }, h("span", { class: "state" }, icon("audio-lines"), h("span")), h("span", { class: "last" })),
+      h(
+        "span",
+        { class: "third" },
+        h("span", { class: "state" }, icon("audio-lines"), h("span")),
+        h("span", { class: "last" }),
+      ),
     ),
   );
 }
@@ -111,7 +147,9 @@ function fill(item, call, state) {
 function situation(call, state) {
   if (stale(call, state)) return ["none", t("situation.stale"), "server"];
   const weight = { takeover: 4, barge: 3, whisper: 2, monitor: 1 };
-  const present = call.engagements.filter((one) => one.phase !== "ended").sort((a, b) => weight[b.mode] - weight[a.mode]);
+  const present = call.engagements
+    .filter((one) => one.phase !== "ended")
+    .sort((a, b) => weight[b.mode] - weight[a.mode]);
   const [one] = present;
   if (one) {
     const what = holdsTheFloor(one.mode) ? "live" : one.mode === "whisper" ? "whisper" : "listen";

@@ -16,7 +16,10 @@ class Dialogs extends Part {
 
   constructor() {
     super();
-    this.dialog = h("dialog", { "aria-labelledby": "dialog-title", on: { close: () => store.dispatch({ type: "dialog", dialog: null }) } });
+    this.dialog = h("dialog", {
+      "aria-labelledby": "dialog-title",
+      on: { close: () => store.dispatch({ type: "dialog", dialog: null }) },
+    });
     this.content = [this.dialog];
   }
 
@@ -46,17 +49,36 @@ class Dialogs extends Part {
     const call = state.calls.get(asked.call);
     const caller = clean(call ? name(call) : "") || t("caller.unknown");
     if (asked.kind === "end-call")
-      return this.question("phone-off", t("end.title", { caller }), t("end.text", { caller, ai: clean(call?.ai.name) }), [
-        button(t("end.cancel"), "end-call-cancel", () => this.close(), { autofocus: true }),
-        button(t("end.confirm"), "end-call-confirm", () => this.close(() => actions.endCall(asked.call)), { class: "danger" }),
-      ]);
+      return this.question(
+        "phone-off",
+        t("end.title", { caller }),
+        t("end.text", { caller, ai: clean(call?.ai.name) }),
+        [
+          button(t("end.cancel"), "end-call-cancel", () => this.close(), { autofocus: true }),
+          button(t("end.confirm"), "end-call-confirm", () => this.close(() => actions.endCall(asked.call)), {
+            class: "danger",
+          }),
+        ],
+      );
     return this.override(asked, clean(asked.speaker));
   }
 
   /** @param {Extract<Dialog, {kind: "override"}>} asked @param {string} speaker */
   override(asked, speaker) {
-    const reason = h("input", { type: "text", id: "reason", "data-testid": "override-reason", maxlength: "200", required: true, autocomplete: "off", autofocus: true });
-    const confirm = h("button", { type: "submit", class: "primary", "data-testid": "override-confirm" }, t("override.confirm"));
+    const reason = h("input", {
+      type: "text",
+      id: "reason",
+      "data-testid": "override-reason",
+      maxlength: "200",
+      required: true,
+      autocomplete: "off",
+      autofocus: true,
+    });
+    const confirm = h(
+      "button",
+      { type: "submit", class: "primary", "data-testid": "override-confirm" },
+      t("override.confirm"),
+    );
     const form = h(
       "form",
       {
@@ -71,26 +93,44 @@ class Dialogs extends Part {
       h("p", {}, t("override.text", { speaker })),
       h("label", { for: "reason" }, t("override.reason")),
       reason,
-      h("div", { class: "buttons" }, button(t("cancel"), "override-cancel", () => this.close()), confirm),
+      h(
+        "div",
+        { class: "buttons" },
+        button(t("cancel"), "override-cancel", () => this.close()),
+        confirm,
+      ),
     );
     return [form];
   }
 
   /** @param {string} image @param {string} title @param {string} text @param {Node[]} buttons @returns {Node[]} */
   question(image, title, text, buttons) {
-    return [h("h2", { id: "dialog-title" }, icon(image), title), h("p", {}, text), h("div", { class: "buttons" }, ...buttons)];
+    return [
+      h("h2", { id: "dialog-title" }, icon(image), title),
+      h("p", {}, text),
+      h("div", { class: "buttons" }, ...buttons),
+    ];
   }
 
   /** @returns {Node[]} */
   sheet() {
-    const on = h("input", { type: "checkbox", on: { change: (/** @type {Event} */ event) => enable(/** @type {HTMLInputElement} */ (event.target).checked) } });
+    const on = h("input", {
+      type: "checkbox",
+      on: { change: (/** @type {Event} */ event) => enable(/** @type {HTMLInputElement} */ (event.target).checked) },
+    });
     on.checked = enabled();
-    const rows = SHORTCUTS.map((one) => h("div", {}, h("dt", {}, ...one.shown.map((key) => h("kbd", {}, key))), h("dd", {}, t(`keys.${one.name}`))));
+    const rows = SHORTCUTS.map((one) =>
+      h("div", {}, h("dt", {}, ...one.shown.map((key) => h("kbd", {}, key))), h("dd", {}, t(`keys.${one.name}`))),
+    );
     return [
       h("h2", { id: "dialog-title", "data-testid": "shortcuts" }, icon("keyboard"), t("keys.title")),
       h("dl", { class: "keys" }, ...rows),
       h("label", { class: "check" }, on, t("keys.enabled")),
-      h("div", { class: "buttons" }, button(t("close"), "shortcuts-close", () => this.close(), { autofocus: true, class: "primary" })),
+      h(
+        "div",
+        { class: "buttons" },
+        button(t("close"), "shortcuts-close", () => this.close(), { autofocus: true, class: "primary" }),
+      ),
     ];
   }
 
@@ -103,6 +143,7 @@ class Dialogs extends Part {
 }
 
 /** @param {string} text @param {string} hook @param {() => void} run @param {Record<string, string|boolean>} [attributes] */
-const button = (text, hook, run, attributes = {}) => h("button", { type: "button", "data-testid": hook, ...attributes, on: { click: run } }, text);
+const button = (text, hook, run, attributes = {}) =>
+  h("button", { type: "button", "data-testid": hook, ...attributes, on: { click: run } }, text);
 
 customElements.define("tk-dialogs", Dialogs);

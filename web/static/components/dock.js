@@ -21,7 +21,14 @@ class Dock extends Part {
     for (const [i, mode] of MODES.entries()) {
       this.modes[mode] = h(
         "button",
-        { type: "button", class: "mode", "data-mode": mode, "data-testid": `mode-${mode}`, "aria-pressed": "false", on: { click: () => actions.press(mode) } },
+        {
+          type: "button",
+          class: "mode",
+          "data-mode": mode,
+          "data-testid": `mode-${mode}`,
+          "aria-pressed": "false",
+          on: { click: () => actions.press(mode) },
+        },
         icon(ICONS[mode]),
         h("span", { class: "label" }, t(`mode.${mode}`)),
         h("span", { class: "effect" }, t(`effect.${mode}`)),
@@ -39,7 +46,13 @@ class Dock extends Part {
       placeholder: t("return.note"),
       "aria-label": t("return.note-label"),
     });
-    this.giveBack = h("button", { type: "submit", class: "primary", "data-testid": "return-submit" }, icon("undo-2"), h("span", {}, t("return.submit")), h("kbd", { "aria-hidden": "true" }, "R"));
+    this.giveBack = h(
+      "button",
+      { type: "submit", class: "primary", "data-testid": "return-submit" },
+      icon("undo-2"),
+      h("span", {}, t("return.submit")),
+      h("kbd", { "aria-hidden": "true" }, "R"),
+    );
     this.return = h(
       "form",
       {
@@ -54,20 +67,53 @@ class Dock extends Part {
       this.note,
       this.giveBack,
     );
-    this.leave = h("button", { type: "button", "data-testid": "leave", on: { click: () => actions.release("") } }, icon("log-out"), h("span", {}, t("leave")), h("kbd", { "aria-hidden": "true" }, "L"));
+    this.leave = h(
+      "button",
+      { type: "button", "data-testid": "leave", on: { click: () => actions.release("") } },
+      icon("log-out"),
+      h("span", {}, t("leave")),
+      h("kbd", { "aria-hidden": "true" }, "L"),
+    );
     this.idle = h("p", { class: "hint" }, t("dock.hint"));
     this.muteIcon = icon("mic");
     this.muteText = h("span");
-    this.mute = h("button", { type: "button", "data-testid": "mute", on: { click: () => actions.setMuted(!store.state.line.muted) } }, this.muteIcon, this.muteText, h("kbd", { "aria-hidden": "true" }, "U"));
+    this.mute = h(
+      "button",
+      { type: "button", "data-testid": "mute", on: { click: () => actions.setMuted(!store.state.line.muted) } },
+      this.muteIcon,
+      this.muteText,
+      h("kbd", { "aria-hidden": "true" }, "U"),
+    );
     this.holdIcon = icon("pause");
     this.holdText = h("span");
-    this.hold = h("button", { type: "button", "data-testid": "hold", on: { click: actions.toggleHold } }, this.holdIcon, this.holdText, h("kbd", { "aria-hidden": "true" }, "H"));
-    this.end = h("button", { type: "button", class: "end", "data-testid": "end-call", on: { click: actions.askEndCall } }, icon("phone-off"), h("span", {}, t("end")), h("kbd", { "aria-hidden": "true" }, "E"));
+    this.hold = h(
+      "button",
+      { type: "button", "data-testid": "hold", on: { click: actions.toggleHold } },
+      this.holdIcon,
+      this.holdText,
+      h("kbd", { "aria-hidden": "true" }, "H"),
+    );
+    this.end = h(
+      "button",
+      { type: "button", class: "end", "data-testid": "end-call", on: { click: actions.askEndCall } },
+      icon("phone-off"),
+      h("span", {}, t("end")),
+      h("kbd", { "aria-hidden": "true" }, "E"),
+    );
     this.content = [
       this.return,
       h("div", { class: "line-of-facts" }, this.why, this.measured),
       h("div", { class: "modes", role: "group", "aria-label": t("modes.label") }, ...Object.values(this.modes)),
-      h("div", { class: "acts" }, this.idle, this.leave, h("span", { class: "spring" }), this.mute, this.hold, this.end),
+      h(
+        "div",
+        { class: "acts" },
+        this.idle,
+        this.leave,
+        h("span", { class: "spring" }),
+        this.mute,
+        this.hold,
+        this.end,
+      ),
     ];
   }
 
@@ -80,13 +126,22 @@ class Dock extends Part {
     for (const mode of MODES) this.mode(mode, state, call);
     say(this.why, this.reason(state, call));
     const facts = state.measured.get(call.id);
-    say(this.measured, facts && facts.heard_ms !== null ? t(facts.gap_ms === null ? "measured.heard" : "measured", { heard: Math.round(facts.heard_ms), gap: Math.round(facts.gap_ms ?? 0) }) : "");
+    say(
+      this.measured,
+      facts && facts.heard_ms !== null
+        ? t(facts.gap_ms === null ? "measured.heard" : "measured", {
+            heard: Math.round(facts.heard_ms),
+            gap: Math.round(facts.gap_ms ?? 0),
+          })
+        : "",
+    );
     const floor = here !== null && holdsTheFloor(here.mode);
     show(this.return, floor);
     show(this.leave, here !== null && !floor);
     show(this.idle, !floor && here === null);
     const busy = state.pending !== null;
-    for (const button of [this.giveBack, this.leave, this.hold]) /** @type {HTMLButtonElement} */ (button).disabled = busy;
+    for (const button of [this.giveBack, this.leave, this.hold])
+      /** @type {HTMLButtonElement} */ (button).disabled = busy;
     show(this.mute, here !== null && speaks(here.mode));
     show(this.hold, floor);
     attribute(this.mute, "aria-pressed", String(state.line.muted));
@@ -111,14 +166,20 @@ class Dock extends Part {
     // Not `disabled`: a button that says why it does nothing must be reachable.
     attribute(button, "aria-disabled", why ? "true" : null);
     attribute(button, "data-asked", state.pending?.mode === mode && state.pending.call === call.id ? "true" : null);
-    const words = why ? why.text || t(why.key, why.facts) : choice?.how === "cold" ? t("effect.cold") : t(`effect.${mode}`);
+    const words = why
+      ? why.text || t(why.key, why.facts)
+      : choice?.how === "cold"
+        ? t("effect.cold")
+        : t(`effect.${mode}`);
     attribute(button, "title", clean(words));
     attribute(button, "aria-description", why ? clean(words) : null);
   }
 
   /** What stands in the way, for all modes or for some. @param {State} state @param {Call} call */
   reason(state, call) {
-    const found = MODES.map((mode) => ({ mode, why: hindrance(state, call, mode) })).filter(({ why }) => why && why.key !== "why.busy");
+    const found = MODES.map((mode) => ({ mode, why: hindrance(state, call, mode) })).filter(
+      ({ why }) => why && why.key !== "why.busy",
+    );
     const [first] = found;
     if (!first?.why) return mine(state)?.call === call.id ? "" : t("dock.lead");
     const text = clean(first.why.text || t(first.why.key, first.why.facts));

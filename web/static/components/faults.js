@@ -14,13 +14,36 @@ function faults(state) {
   const found = [];
   const { line } = state; // the banner itself tells of a lost server
   for (const pbx of state.pbxs)
-    if (!pbx.up) found.push({ id: `pbx ${pbx.name}`, kind: "pbx", text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }) });
+    if (!pbx.up)
+      found.push({
+        id: `pbx ${pbx.name}`,
+        kind: "pbx",
+        text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }),
+      });
   const again = { label: t("fault.retry"), run: actions.goOnDuty };
   if (line.fault === "udp") found.push({ id: "udp", kind: "udp", text: t("fault.udp"), act: again });
   else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
-  if (line.mic === "denied") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-denied"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
-  if (line.mic === "missing") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-missing"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
-  if (line.mic === "gone") found.push({ id: "microphone", kind: "microphone", text: t("fault.mic-gone"), act: { label: t("fault.retry"), run: actions.testMicrophone } });
+  if (line.mic === "denied")
+    found.push({
+      id: "microphone",
+      kind: "microphone",
+      text: t("fault.mic-denied"),
+      act: { label: t("fault.retry"), run: actions.testMicrophone },
+    });
+  if (line.mic === "missing")
+    found.push({
+      id: "microphone",
+      kind: "microphone",
+      text: t("fault.mic-missing"),
+      act: { label: t("fault.retry"), run: actions.testMicrophone },
+    });
+  if (line.mic === "gone")
+    found.push({
+      id: "microphone",
+      kind: "microphone",
+      text: t("fault.mic-gone"),
+      act: { label: t("fault.retry"), run: actions.testMicrophone },
+    });
   return found;
 }
 
@@ -43,7 +66,9 @@ class Faults extends Part {
           { class: "fault", "data-testid": "fault", "data-fault": fault.kind },
           icon("unplug"),
           h("span"),
-          fault.act ? h("button", { type: "button", class: "on-colour", on: { click: fault.act.run } }, fault.act.label) : null,
+          fault.act
+            ? h("button", { type: "button", class: "on-colour", on: { click: fault.act.run } }, fault.act.label)
+            : null,
         ),
       (row, fault) => {
         say(/** @type {Element} */ (row.querySelector("span")), fault.text);

@@ -31,15 +31,28 @@ class Hearing extends Part {
         { class: "node", "data-who": who },
         svg("circle", { class: "ring", cx: x, cy: y, r: RADIUS + 4 }),
         svg("circle", { class: "disc", cx: x, cy: y, r: RADIUS }),
-        svg("use", { href: `/static/icons.svg#${IMAGES[/** @type {keyof typeof IMAGES} */ (who)]}`, x: x - 11, y: y - 11, width: 22, height: 22 }),
+        svg("use", {
+          href: `/static/icons.svg#${IMAGES[/** @type {keyof typeof IMAGES} */ (who)]}`,
+          x: x - 11,
+          y: y - 11,
+          width: 22,
+          height: 22,
+        }),
         label,
       );
       /** @type {Record<string, Element>} */ (this.nodes)[who] = node;
       /** @type {Record<string, Element>} */ (this.labels)[who] = label;
       return node;
     });
-    this.picture = svg("svg", { class: "hearing", viewBox: "0 0 260 160", role: "img" }, ...Object.values(this.paths), ...nodes);
-    this.content = [h("section", { class: "card" }, h("h3", {}, t("hearing.title")), /** @type {any} */ (this.picture))];
+    this.picture = svg(
+      "svg",
+      { class: "hearing", viewBox: "0 0 260 160", role: "img" },
+      ...Object.values(this.paths),
+      ...nodes,
+    );
+    this.content = [
+      h("section", { class: "card" }, h("h3", {}, t("hearing.title")), /** @type {any} */ (this.picture)),
+    ];
   }
 
   /** @param {State} state */
@@ -53,18 +66,35 @@ class Hearing extends Part {
     const otherSpeaks = floor !== null && floor.id !== here?.id && floor.mode === "takeover";
     const open = micOpen(state) && here !== null;
     const audible = hears(here?.mode ?? null, { open, hold: here?.hold ?? false, otherSpeaks });
-    for (const [path, element] of Object.entries(this.paths ?? {})) attribute(element, "data-on", String(audible.has(path)));
+    for (const [path, element] of Object.entries(this.paths ?? {}))
+      attribute(element, "data-on", String(audible.has(path)));
     const talking = call.talking ?? {};
     const nodes = /** @type {Record<string, Element>} */ (this.nodes);
     attribute(/** @type {Element} */ (nodes.caller), "data-talking", String(talking.caller === true));
-    attribute(/** @type {Element} */ (nodes.ai), "data-talking", String(talking.ai === true && audible.has("ai>caller")));
+    attribute(
+      /** @type {Element} */ (nodes.ai),
+      "data-talking",
+      String(talking.ai === true && audible.has("ai>caller")),
+    );
     attribute(/** @type {Element} */ (nodes.me), "data-talking", String(talking.agent === true && open));
     attribute(/** @type {Element} */ (nodes.me), "data-present", String(here !== null));
     attribute(/** @type {Element} */ (nodes.me), "data-open", String(open));
     attribute(/** @type {Element} */ (nodes.ai), "data-muted", String(!audible.has("ai>caller")));
-    const names = { caller: short(name(call)) || t("role.caller"), ai: short(call.ai.name), me: here ? (open ? t("hearing.you-open") : t("hearing.you-closed")) : t("hearing.you-out") };
+    const names = {
+      caller: short(name(call)) || t("role.caller"),
+      ai: short(call.ai.name),
+      me: here ? (open ? t("hearing.you-open") : t("hearing.you-closed")) : t("hearing.you-out"),
+    };
     for (const [who, text] of Object.entries(names)) say(/** @type {Element} */ (this.labels?.[who]), text);
-    attribute(this.picture, "aria-label", t(`hearing.${here ? (here.hold ? "hold" : here.mode) : otherSpeaks ? "other" : "none"}`, { caller: clean(name(call)), ai: clean(call.ai.name), agent: clean(floor?.agent_name) }));
+    attribute(
+      this.picture,
+      "aria-label",
+      t(`hearing.${here ? (here.hold ? "hold" : here.mode) : otherSpeaks ? "other" : "none"}`, {
+        caller: clean(name(call)),
+        ai: clean(call.ai.name),
+        agent: clean(floor?.agent_name),
+      }),
+    );
   }
 }
 
@@ -85,7 +115,11 @@ function arrow(path) {
   const start = { x: x1 + ux * (RADIUS + 9) + sx, y: y1 + uy * (RADIUS + 9) + sy };
   const end = { x: x2 - ux * (RADIUS + 9) + sx, y: y2 - uy * (RADIUS + 9) + sy };
   const wing = (/** @type {number} */ side) => `${end.x - ux * 6 + side * -uy * 4} ${end.y - uy * 6 + side * ux * 4}`;
-  return svg("path", { class: "path", "data-path": path, d: `M${start.x} ${start.y}L${end.x} ${end.y}M${wing(1)}L${end.x} ${end.y}L${wing(-1)}` });
+  return svg("path", {
+    class: "path",
+    "data-path": path,
+    d: `M${start.x} ${start.y}L${end.x} ${end.y}M${wing(1)}L${end.x} ${end.y}L${wing(-1)}`,
+  });
 }
 
 customElements.define("tk-hearing", Hearing);

@@ -28,23 +28,61 @@ class OwnLine extends Part {
   constructor() {
     super();
     this.state = h("span", { class: "chip", "data-testid": "duty-state" });
-    this.device = h("select", { id: "device", "aria-label": t("mic.device"), "data-testid": "device", on: { change: (/** @type {Event} */ event) => actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value) } });
+    this.device = h("select", {
+      id: "device",
+      "aria-label": t("mic.device"),
+      "data-testid": "device",
+      on: {
+        change: (/** @type {Event} */ event) =>
+          actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
+      },
+    });
     this.bar = h("span", { class: "bar" });
     this.floor = h("span", { class: "floor" });
     this.level = h(
       "div",
-      { class: "meter", role: "meter", "data-testid": "mic-level", "aria-label": t("mic.level"), "aria-valuemin": LEAST_DB, "aria-valuemax": 0, "aria-valuenow": LEAST_DB },
+      {
+        class: "meter",
+        role: "meter",
+        "data-testid": "mic-level",
+        "aria-label": t("mic.level"),
+        "aria-valuemin": LEAST_DB,
+        "aria-valuemax": 0,
+        "aria-valuenow": LEAST_DB,
+      },
       this.bar,
       this.floor,
     );
     this.micIcon = icon("mic-off");
     this.verdict = h("p", { class: "verdict", role: "status" });
-    this.test = h("button", { type: "button", "data-testid": "mic-test", on: { click: actions.testMicrophone } }, icon("mic"), t("mic.test"));
-    this.on_ = h("button", { type: "button", class: "primary", "data-testid": "duty-on", on: { click: actions.goOnDuty } }, icon("headset"), h("span", {}, t("duty.on")), h("kbd", { "aria-hidden": "true" }, "D"));
-    this.off = h("button", { type: "button", "data-testid": "duty-off", on: { click: actions.goOffDuty } }, h("span", {}, t("duty.off")), h("kbd", { "aria-hidden": "true" }, "D"));
+    this.test = h(
+      "button",
+      { type: "button", "data-testid": "mic-test", on: { click: actions.testMicrophone } },
+      icon("mic"),
+      t("mic.test"),
+    );
+    this.on_ = h(
+      "button",
+      { type: "button", class: "primary", "data-testid": "duty-on", on: { click: actions.goOnDuty } },
+      icon("headset"),
+      h("span", {}, t("duty.on")),
+      h("kbd", { "aria-hidden": "true" }, "D"),
+    );
+    this.off = h(
+      "button",
+      { type: "button", "data-testid": "duty-off", on: { click: actions.goOffDuty } },
+      h("span", {}, t("duty.off")),
+      h("kbd", { "aria-hidden": "true" }, "D"),
+    );
     this.suppression = h(
       "button",
-      { type: "button", class: "switch", role: "switch", "data-testid": "suppression", on: { click: () => actions.setSuppression(!store.state.line.suppression) } },
+      {
+        type: "button",
+        class: "switch",
+        role: "switch",
+        "data-testid": "suppression",
+        on: { click: () => actions.setSuppression(!store.state.line.suppression) },
+      },
       h("span", { class: "knob" }),
       h("span", {}, t("suppression")),
     );
@@ -61,14 +99,32 @@ class OwnLine extends Part {
       this.headset,
       h("div", { class: "buttons" }, this.test, this.off),
     );
-    this.more = h("button", { type: "button", class: "quiet more", "aria-expanded": "false", "aria-controls": "line-rest", "aria-label": t("line.more"), on: { click: () => this.expand() } }, icon("chevron-up"));
+    this.more = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet more",
+        "aria-expanded": "false",
+        "aria-controls": "line-rest",
+        "aria-label": t("line.more"),
+        on: { click: () => this.expand() },
+      },
+      icon("chevron-up"),
+    );
     this.content = [
       document.createElement("tk-hearing"),
       h(
         "section",
         { class: "card own", "aria-labelledby": "line-title" },
         h("header", {}, h("h3", { id: "line-title" }, t("line.title")), this.state),
-        h("div", { class: "mic" }, this.micIcon, h("div", { class: "levels" }, wave("mic"), this.level), this.on_, this.more),
+        h(
+          "div",
+          { class: "mic" },
+          this.micIcon,
+          h("div", { class: "levels" }, wave("mic"), this.level),
+          this.on_,
+          this.more,
+        ),
         this.rest,
       ),
     ];
@@ -91,7 +147,10 @@ class OwnLine extends Part {
     const button = this.on_;
     show(button, !up);
     button.disabled = line.state === "opening";
-    say(/** @type {Element} */ (button.querySelector("span")), t(line.state === "opening" ? "duty.opening" : "duty.on"));
+    say(
+      /** @type {Element} */ (button.querySelector("span")),
+      t(line.state === "opening" ? "duty.opening" : "duty.on"),
+    );
     show(this.off, up);
     this.off.disabled = mine(state) !== null;
     show(this.test, off && line.mic !== "ok");
@@ -113,7 +172,8 @@ class OwnLine extends Part {
     if (document.activeElement !== select) select.value = line.device;
     this.facts(state);
     if (line.mic !== "ok") say(this.verdict, t("check.closed"));
-    else if (up) say(this.verdict, t(this.advice || (open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted")));
+    else if (up)
+      say(this.verdict, t(this.advice || (open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted")));
   }
 
   /** @param {State} state */
@@ -121,8 +181,14 @@ class OwnLine extends Part {
     const { server } = line;
     const rtt = line.quality.rtt ?? rounded(server?.rtt_ms);
     const jitter = worst(line.quality.jitter, rounded(server?.jitter_ms));
-    const loss = worst(line.quality.loss, server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null);
-    const cleaned = server && server.level_in !== undefined ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) }) : "";
+    const loss = worst(
+      line.quality.loss,
+      server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null,
+    );
+    const cleaned =
+      server && server.level_in !== undefined
+        ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) })
+        : "";
     const facts = [
       { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: (rtt ?? 0) > 250 },
       { key: "jitter", value: jitter === null ? "" : t("unit.ms", { n: jitter }), bad: (jitter ?? 0) > 40 },
@@ -136,7 +202,10 @@ class OwnLine extends Part {
       (fact) => h("div", {}, h("dt", {}, t(`quality.${fact.key}`)), h("dd")),
       (row, fact) => {
         attribute(row, "data-bad", String(fact.bad));
-        say(/** @type {Element} */ (row.lastElementChild), fact.bad ? `${fact.value} – ${t("quality.bad")}` : fact.value);
+        say(
+          /** @type {Element} */ (row.lastElementChild),
+          fact.bad ? `${fact.value} – ${t("quality.bad")}` : fact.value,
+        );
       },
     );
   }
@@ -162,7 +231,8 @@ class OwnLine extends Part {
     attribute(level, "aria-valuetext", reading ? t("unit.dbfs", { n: Math.round(reading.rms) }) : t("check.closed"));
     this.began = reading ? this.began || performance.now() : 0;
     if (!reading) return;
-    if (store.state.line.state !== "up") say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
+    if (store.state.line.state !== "up")
+      say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
     else this.advise(reading.clipped ? "check.clipping" : reading.silent ? "check.silent" : "");
   }
 }

@@ -28,7 +28,16 @@ class Toasts extends Part {
           { class: "toast", "data-testid": "toast" },
           icon("info"),
           h("span"),
-          h("button", { type: "button", class: "quiet", "aria-label": t("dismiss"), on: { click: () => store.dispatch({ type: "notice-over", id: one.id }) } }, icon("x")),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "quiet",
+              "aria-label": t("dismiss"),
+              on: { click: () => store.dispatch({ type: "notice-over", id: one.id }) },
+            },
+            icon("x"),
+          ),
         ),
       (row, one) => {
         attribute(row, "data-tone", one.tone);

@@ -24,8 +24,14 @@ class Topbar extends Part {
     this.theme = h("button", { class: "quiet", type: "button", on: { click: () => this.nextTheme() } }, this.themeIcon);
     const languages = h(
       "select",
-      { class: "quiet", "aria-label": t("language"), on: { change: (/** @type {Event} */ event) => this.speak(event) } },
-      ...Object.entries(LANGUAGES).map(([tag, label]) => h("option", { value: tag, lang: tag, selected: tag === language(), title: label }, tag.toUpperCase())),
+      {
+        class: "quiet",
+        "aria-label": t("language"),
+        on: { change: (/** @type {Event} */ event) => this.speak(event) },
+      },
+      ...Object.entries(LANGUAGES).map(([tag, label]) =>
+        h("option", { value: tag, lang: tag, selected: tag === language(), title: label }, tag.toUpperCase()),
+      ),
     );
     const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: "/static/icons.svg#mark" }));
     this.content = [
@@ -39,8 +45,29 @@ class Topbar extends Part {
         this.who,
         languages,
         this.theme,
-        h("button", { class: "quiet", type: "button", title: t("keys.title"), "aria-label": t("keys.title"), on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "shortcuts" } }) } }, icon("keyboard")),
-        h("button", { class: "quiet", type: "button", title: t("logout"), "aria-label": t("logout"), "data-testid": "logout", on: { click: actions.logout } }, icon("log-out")),
+        h(
+          "button",
+          {
+            class: "quiet",
+            type: "button",
+            title: t("keys.title"),
+            "aria-label": t("keys.title"),
+            on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "shortcuts" } }) },
+          },
+          icon("keyboard"),
+        ),
+        h(
+          "button",
+          {
+            class: "quiet",
+            type: "button",
+            title: t("logout"),
+            "aria-label": t("logout"),
+            "data-testid": "logout",
+            on: { click: actions.logout },
+          },
+          icon("log-out"),
+        ),
       ),
     ];
     this.showTheme();
@@ -51,7 +78,11 @@ class Topbar extends Part {
     const { up, ever, rtt } = state.link;
     attribute(this.lamp, "data-up", String(up));
     setIcon(this.lampIcon, up ? "wifi" : "wifi-off");
-    const text = up ? (rtt === null ? t("link.up") : t("link.rtt", { ms: rtt })) : t(ever ? "link.down" : "link.opening");
+    const text = up
+      ? rtt === null
+        ? t("link.up")
+        : t("link.rtt", { ms: rtt })
+      : t(ever ? "link.down" : "link.opening");
     say(this.lampText, text);
     attribute(this.lamp, "title", up ? t("link.title") : text);
     say(this.who, clean(state.me?.name));
@@ -68,7 +99,10 @@ class Topbar extends Part {
   pbx(row, pbx) {
     attribute(row, "data-up", String(pbx.up));
     attribute(row, "title", clean(pbx.up ? pbx.version : pbx.why));
-    say(/** @type {Element} */ (row.lastElementChild), pbx.up ? clean(pbx.name) : t("pbx.away-short", { pbx: clean(pbx.name) }));
+    say(
+      /** @type {Element} */ (row.lastElementChild),
+      pbx.up ? clean(pbx.name) : t("pbx.away-short", { pbx: clean(pbx.name) }),
+    );
   }
 
   nextTheme() {

@@ -20,9 +20,29 @@ class Transcript extends Part {
 
   constructor() {
     super();
-    this.log = h("div", { class: "log", "data-testid": "transcript", "data-scrolls": "", role: "log", "aria-label": t("transcript.label"), tabindex: "0", on: { scroll: () => this.scrolled() } });
+    this.log = h("div", {
+      class: "log",
+      "data-testid": "transcript",
+      "data-scrolls": "",
+      role: "log",
+      "aria-label": t("transcript.label"),
+      tabindex: "0",
+      on: { scroll: () => this.scrolled() },
+    });
     this.more = h("span");
-    this.newest = h("button", { id: "newest", type: "button", class: "newest", "data-testid": "newest", hidden: true, on: { click: () => this.toEnd() } }, icon("arrow-down"), this.more);
+    this.newest = h(
+      "button",
+      {
+        id: "newest",
+        type: "button",
+        class: "newest",
+        "data-testid": "newest",
+        hidden: true,
+        on: { click: () => this.toEnd() },
+      },
+      icon("arrow-down"),
+      this.more,
+    );
     this.empty = h("p", { class: "empty" }, t("transcript.none"));
     // A dock that grows takes room from the log: stay with the newest line all the same.
     new ResizeObserver(() => this.following && this.jump()).observe(this.log);
@@ -39,10 +59,20 @@ class Transcript extends Part {
     const names = {
       caller: clean(call ? name(call) : "") || t("role.caller"),
       ai: clean(call?.ai.name) || t("role.ai"),
-      agent: clean(call?.engagements.find((one) => one.mode === "takeover" || one.mode === "barge")?.agent_name ?? state.me?.name) || t("role.agent"),
+      agent:
+        clean(
+          call?.engagements.find((one) => one.mode === "takeover" || one.mode === "barge")?.agent_name ??
+            state.me?.name,
+        ) || t("role.agent"),
     };
     if (mine(state)?.call === call?.id) names.agent = t("you");
-    keyed(log, turns, (turn) => turn.turn, row, (element, turn) => fill(element, turn, names));
+    keyed(
+      log,
+      turns,
+      (turn) => turn.turn,
+      row,
+      (element, turn) => fill(element, turn, names),
+    );
     show(this.empty, turns.length === 0);
     if (fresh) this.unread = 0;
     else if (!follow) this.unread += Math.max(0, turns.length - this.turns);
@@ -79,7 +109,13 @@ class Transcript extends Part {
 
 /** @param {Turn} turn */
 function row(turn) {
-  return h("div", { class: "turn", "data-testid": "turn", "data-speaker": turn.speaker }, h("span", { class: "speaker" }), h("span", { class: "text" }), h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)));
+  return h(
+    "div",
+    { class: "turn", "data-testid": "turn", "data-speaker": turn.speaker },
+    h("span", { class: "speaker" }),
+    h("span", { class: "text" }),
+    h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)),
+  );
 }
 
 /** @param {HTMLElement} element @param {Turn} turn @param {Record<string, string>} names */

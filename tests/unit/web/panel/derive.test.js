@@ -59,7 +59,10 @@ test("each mode has its own banner", () => {
   assert.equal(banner(state([call()])), "idle");
   assert.equal(banner(state([call({ engagements: [engagement({ phase: "switching" })] })])), "switching");
   assert.equal(banner(state([call({ engagements: [engagement({ phase: "releasing" })] })])), "resuming");
-  assert.equal(banner(state([call()], { type: "pending", pending: { kind: "engage", call: "alpha~1", mode: "takeover" } })), "switching");
+  assert.equal(
+    banner(state([call()], { type: "pending", pending: { kind: "engage", call: "alpha~1", mode: "takeover" } })),
+    "switching",
+  );
 });
 
 test("who asks for a person comes first, by priority, then the longest call; a call with a speaker has been helped", () => {
@@ -70,14 +73,23 @@ test("who asks for a person comes first, by priority, then the longest call; a c
     call({ id: "normal", escalation: asks("normal") }),
     call({ id: "emergency", escalation: asks("emergency") }),
     call({ id: "urgent", escalation: asks("urgent") }),
-    call({ id: "helped", started_at: "2026-11-22T09:30:00Z", escalation: asks("emergency"), engagements: [engagement({ agent: "ben" })] }),
+    call({
+      id: "helped",
+      started_at: "2026-11-22T09:30:00Z",
+      escalation: asks("emergency"),
+      engagements: [engagement({ agent: "ben" })],
+    }),
   ]);
-  assert.deepEqual(ordered(now).map((one) => one.id), ["emergency", "urgent", "normal", "long", "helped", "short"]);
+  assert.deepEqual(
+    ordered(now).map((one) => one.id),
+    ["emergency", "urgent", "normal", "long", "helped", "short"],
+  );
 });
 
 test("every hindrance has its reason", () => {
   const ben = engagement({ id: "e2", agent: "ben", agent_name: "Ben", leg: "leg-2" });
-  const why = (/** @type {any} */ now, /** @type {any} */ one, /** @type {any} */ mode) => hindrance(now, one, mode)?.key ?? null;
+  const why = (/** @type {any} */ now, /** @type {any} */ one, /** @type {any} */ mode) =>
+    hindrance(now, one, mode)?.key ?? null;
   const plain = call();
   assert.equal(why(state([plain]), plain, "takeover"), null);
   const taken = call({ engagements: [ben] });
@@ -90,7 +102,11 @@ test("every hindrance has its reason", () => {
   assert.equal(why(live, call({ id: "alpha~2" }), "monitor"), "why.elsewhere");
   assert.equal(why(state([plain], { type: "link", up: false }), plain, "monitor"), "why.offline");
   assert.equal(why(state([]), plain, "monitor"), "why.ended");
-  const down = state([plain], { type: "delta", rev: 2, changes: [{ kind: "pbx", pbx: { name: "alpha", up: false, why: "x", version: "" } }] });
+  const down = state([plain], {
+    type: "delta",
+    rev: 2,
+    changes: [{ kind: "pbx", pbx: { name: "alpha", up: false, why: "x", version: "" } }],
+  });
   assert.equal(why(down, plain, "monitor"), "why.pbx");
   const inline = call({ modes: [{ mode: "whisper", possible: false, how: null, why: "No AI leg." }] });
   assert.deepEqual(hindrance(state([inline]), inline, "whisper"), { key: "why.impossible", text: "No AI leg." });

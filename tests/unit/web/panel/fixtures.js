@@ -31,7 +31,12 @@ export const call = (facts = {}) => ({
   started_at: "2026-11-22T10:00:00.000Z",
   answered_at: "2026-11-22T10:00:01.000Z",
   topology: "dialled",
-  modes: ["monitor", "whisper", "barge", "takeover"].map((mode) => ({ mode: /** @type {any} */ (mode), possible: true, how: "live", why: "" })),
+  modes: ["monitor", "whisper", "barge", "takeover"].map((mode) => ({
+    mode: /** @type {any} */ (mode),
+    possible: true,
+    how: "live",
+    why: "",
+  })),
   engagements: [],
   escalation: null,
   ...facts,

@@ -10,19 +10,34 @@ import { call, engagement, ME, state } from "./fixtures.js";
 /** @param {State} now @param {...Change} changes */
 const delta = (now, ...changes) => reduce(now, { type: "delta", rev: now.rev + 1, changes });
 /** @param {string} turn @param {string} text @param {boolean} final @param {string} [at] */
-const said = (turn, text, final, at = "2026-11-22T10:00:05Z") => /** @type {Change} */ ({ kind: "turn", call: "alpha~1", turn: { turn, speaker: "caller", text, at, final } });
+const said = (turn, text, final, at = "2026-11-22T10:00:05Z") =>
+  /** @type {Change} */ ({ kind: "turn", call: "alpha~1", turn: { turn, speaker: "caller", text, at, final } });
 
 test("a partial turn grows in place, and a late partial does not undo the final text", () => {
-  let now = delta(state([call()]), said("t1", "I was", false), said("t1", "I was charged", false), said("t1", "I was charged twice.", true));
+  let now = delta(
+    state([call()]),
+    said("t1", "I was", false),
+    said("t1", "I was charged", false),
+    said("t1", "I was charged twice.", true),
+  );
   now = delta(now, said("t1", "I was charged", false));
-  assert.deepEqual(now.turns.get("alpha~1")?.map((turn) => [turn.text, turn.final]), [["I was charged twice.", true]]);
+  assert.deepEqual(
+    now.turns.get("alpha~1")?.map((turn) => [turn.text, turn.final]),
+    [["I was charged twice.", true]],
+  );
 });
 
 test("the fetched transcript and live turns become one, in the order of time", () => {
   let now = delta(state([call()]), said("t3", "three", true, "2026-11-22T10:00:30Z"));
-  const fetched = [said("t1", "one", true, "2026-11-22T10:00:10Z"), said("t2", "two", true, "2026-11-22T10:00:20Z")].map((change) => /** @type {any} */ (change).turn);
+  const fetched = [
+    said("t1", "one", true, "2026-11-22T10:00:10Z"),
+    said("t2", "two", true, "2026-11-22T10:00:20Z"),
+  ].map((change) => /** @type {any} */ (change).turn);
   now = reduce(now, { type: "transcript", call: "alpha~1", turns: fetched });
-  assert.deepEqual(now.turns.get("alpha~1")?.map((turn) => turn.text), ["one", "two", "three"]);
+  assert.deepEqual(
+    now.turns.get("alpha~1")?.map((turn) => turn.text),
+    ["one", "two", "three"],
+  );
 });
 
 test("the end of my engagement is news with its reason, whichever change comes first", () => {
@@ -37,8 +52,13 @@ test("the end of my engagement is news with its reason, whichever change comes f
 });
 
 test("another agent's end is no news of mine", () => {
-  const live = state([call({ engagements: [engagement(), engagement({ id: "e2", agent: "ben", leg: "leg-2", mode: "monitor" })] })]);
-  const now = delta(live, { kind: "engagement", engagement: engagement({ id: "e2", agent: "ben", leg: "leg-2", phase: "ended", ended: "released" }) });
+  const live = state([
+    call({ engagements: [engagement(), engagement({ id: "e2", agent: "ben", leg: "leg-2", mode: "monitor" })] }),
+  ]);
+  const now = delta(live, {
+    kind: "engagement",
+    engagement: engagement({ id: "e2", agent: "ben", leg: "leg-2", phase: "ended", ended: "released" }),
+  });
   assert.equal(now.after, null);
   assert.equal(mine(now)?.id, "e1");
 });
