@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from web.demo import asterisk
 
 from .support.lab import Lab
+
+# How long an example takes says nothing on a machine that runs other tests beside it.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import struct
 from typing import Self
 
 Address = tuple[str, int]
@@ -135,7 +136,7 @@ class TcpForwarder:
 
     def abort(self) -> None:
         for writer in list(self._writers):
-            writer.transport.abort()
+            _reset(writer)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self.host, 0)
@@ -156,11 +157,11 @@ class TcpForwarder:
             task.add_done_callback(self._tasks.discard)
         try:
             if self.refuse:
-                writer.transport.abort()
+                _reset(writer)
                 return
             there, out = await asyncio.open_connection(*self.target)
         except OSError:
-            writer.transport.abort()  # nobody listens there: the client sees a reset
+            _reset(writer)  # nobody listens there
             return
         self._writers |= {writer, out}
         try:
@@ -186,4 +187,12 @@ class TcpForwarder:
             if writer.can_write_eof():
                 writer.write_eof()
         except (OSError, RuntimeError):
-            writer.transport.abort()  # one side was reset: the other is told the same way
+            _reset(writer)  # one side was reset: the other is told the same way
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection with RST; a plain abort of the transport would send FIN."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -18,6 +18,7 @@ from .tones import Samples
 
 FLITE = PackageSet("speech", ("flite",), disk_mb=250)
 LEVEL_DBOV = -20.0  # speech level both sides speak at (RMS), as on an ordinary line
+PAUSE = 0.03  # what is this far below the peak is a pause and says nothing about how loud somebody speaks
 LONGEST = 600  # characters of one utterance: a pasted page must not block the line for minutes
 
 # Role in the demo -> voice of the program; two voices that nobody confuses.
@@ -112,11 +113,12 @@ def resample(samples: Samples, given: int, wanted: int) -> Samples:
 
 def level(samples: Samples, dbov: float = LEVEL_DBOV) -> Samples:
     """The clip at a set speech level, so that nobody is louder than the other; peaks are kept below clipping."""
-    loud = samples[np.abs(samples.astype(np.int32)) > 300].astype(np.float64)
-    if not len(loud):
+    loudness = np.abs(samples.astype(np.float64))
+    peak = loudness.max(initial=0.0)
+    if not peak:
         return samples
-    gain = 32768 * 10 ** (dbov / 20) / np.sqrt(np.mean(loud**2))
-    peak = float(np.abs(samples.astype(np.int32)).max())
+    spoken = loudness[loudness > peak * PAUSE]
+    gain = 32768 * 10 ** (dbov / 20) / np.sqrt(np.mean(spoken**2))
     return _whole(samples * min(gain, 30000 / peak))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from web.demo import tones
-from web.demo.audiosocket import AUDIO, DTMF, HANGUP, UUID, AudioSocketServer
+from web.demo.audiosocket import AUDIO, DTMF, HANGUP, UUID, AudioSocketLeg, AudioSocketServer
 from web.demo.voice import Tone
 
 
@@ -47,12 +47,10 @@ async def test_it_can_end_in_order_or_without_a_word(how: str) -> None:
         if how == "hangup":
             await leg.hangup()
             rest = await reader.read()
-            assert rest.endswith(frame(HANGUP))
+            assert len(rest) % len(frame(AUDIO, bytes(320))) == len(frame(HANGUP))
         else:
             leg.abort()
-            with pytest.raises(ConnectionError):
-                while await reader.read(1000):
-                    pass
+            assert len(await reader.read()) % len(frame(AUDIO, bytes(320))) == 0
         assert leg.ended.is_set()
         writer.close()
 
@@ -66,7 +64,7 @@ async def test_a_leg_that_never_comes() -> None:
 async def test_the_same_uuid_again_is_the_new_leg() -> None:
     identity = uuid.uuid4()
     async with AudioSocketServer() as server:
-        legs = []
+        legs: list[AudioSocketLeg] = []
         for _ in range(2):
             _, writer = await asyncio.open_connection(server.host, server.port)
             writer.write(frame(UUID, identity.bytes))

@@ -93,7 +93,7 @@ async def test_a_mirror_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TAKEOVER_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(NotProvided, match="cannot write .*TAKEOVER_CACHE"):
+    with pytest.raises(NotProvided, match=r"cannot write .*TAKEOVER_CACHE"):
         await packages.provide(TINY, print)
 
 

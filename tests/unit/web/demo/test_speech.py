@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from web.demo import speech, tones
+from web.demo.packages import NotProvided
 
 
 def wav(samples: tones.Samples, rate: int, channels: int = 1) -> bytes:
@@ -63,5 +64,5 @@ async def test_a_note_is_text_and_nothing_else() -> None:
 
 
 async def test_a_broken_synthesiser_says_so() -> None:
-    with pytest.raises(speech.NotProvided, match="flite did not speak"):
+    with pytest.raises(NotProvided, match="flite did not speak"):
         await speech.Speech(("false",), "flite").say("Hello")

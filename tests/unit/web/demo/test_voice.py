@@ -68,8 +68,8 @@ class Clock:
 
 
 async def run(clock: Clock, send: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice.time, "monotonic", clock.monotonic)
-    monkeypatch.setattr(voice.asyncio, "sleep", clock.sleep)
+    monkeypatch.setattr("web.demo.voice.time.monotonic", clock.monotonic)
+    monkeypatch.setattr("web.demo.voice.asyncio.sleep", clock.sleep)
     with pytest.raises(asyncio.CancelledError):
         await voice.beat(send, 0.02)
 
