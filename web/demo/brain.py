@@ -22,6 +22,9 @@ class Say:
     then: Literal["", "ask-human", "hang-up"] = ""
 
 
+NOTHING = Say("")
+
+
 class Conversation:
     """One call. Times are seconds on any one clock."""
 
@@ -62,7 +65,10 @@ class Conversation:
         return None if self.human else self._next(lines.STILL_THERE, again=True)
 
     def caller_turn(self) -> Say | None:
-        """The voice in the caller's ear has stopped: the caller's answer, None when it was the goodbye."""
+        """The voice in the caller's ear has stopped: the caller's answer, None when it was the goodbye.
+
+        The answer is empty where the AI only drew breath in a line that is answered already.
+        """
         if self.human:
             said = self.script.to_human
             line = said[min(self._to_human, len(said) - 1)]
@@ -73,6 +79,8 @@ class Conversation:
         if self._reply:
             reply, self._reply = self._reply, ""
             return Say(reply)
+        if self._answered:
+            return NOTHING
         self._answered = True
         answer = self.script.exchanges[self._at].caller
         return Say(answer) if answer else None

@@ -11,7 +11,7 @@ from .tones import Samples
 
 STRICT = 3  # webrtcvad's least excitable mode: line noise is no speech
 BEGIN_FRAMES = 3  # of the last five: a click is no word
-PAUSE_S = 0.7  # as long as people wait before they take a turn; pauses within a sentence are shorter
+PAUSE_S = 0.85  # people wait as long before they take a turn; a synthesiser's full stop takes up to 0.7
 FLOOR_RMS = 100.0  # about -50 dBFS: below it is line noise, whatever its spectrum
 
 Heard = Literal["began", "stopped"]

@@ -23,10 +23,11 @@ from .talk import Talk
 from .voices import Voices
 
 PORT = 8080
-SEATS = (
-    Seat("sip", (DELIVERY, HOTEL)),
+SEATS = (  # one more than shall be live at any time: a seat is empty for some seconds between two callers
+    Seat("sip", (DELIVERY,)),
     Seat("sip", (CLAIM,)),
-    Seat("socket", (APPOINTMENT, CARD)),
+    Seat("socket", (APPOINTMENT,)),
+    Seat("socket", (HOTEL, CARD)),
 )
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -137,7 +137,8 @@ class Talk:
                 turn = self.conversation.caller_nudge()
             if turn is None:
                 return  # that was the goodbye
-            await self._speak(self._caller, "caller", turn)
+            if turn.text:
+                await self._speak(self._caller, "caller", turn)
 
     async def _speak(self, part: Part, speaker: str, say: Say) -> None:
         """Says a line while its transcript grows with it, as a recogniser's would."""

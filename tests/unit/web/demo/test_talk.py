@@ -49,6 +49,16 @@ def test_a_script_is_talked_through_to_its_goodbye(errand: Script) -> None:
     assert said.then == "hang-up"
 
 
+def test_a_breath_in_a_line_that_is_answered_already_is_not_answered_again() -> None:
+    talk = Conversation(script.DELIVERY, began=0)
+    talk.ai_turn(1)
+    first, second = talk.caller_turn(), talk.caller_turn()
+    assert first is not None
+    assert first.text == script.DELIVERY.exchanges[0].caller
+    assert second is not None
+    assert second.text == ""
+
+
 def test_while_a_person_speaks_the_ai_is_silent_and_the_caller_answers_the_person() -> None:
     talk = Conversation(script.DELIVERY, began=0)
     talk.ai_turn(1)
