@@ -232,10 +232,15 @@ class Instance:
 
     async def start(self) -> None:
         """Starts it; returns when it is fully booted. Raises NotProvided with the end of its log."""
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise NotProvided(
+                "`setpriv` is missing, which ties Asterisk to our process; install the package util-linux"
+            )
         with (self.home / "console.log").open("ab") as console:
             self._process = await asyncio.create_subprocess_exec(
                 # The kernel kills it when we die; a hook between fork and exec would not be safe with threads.
-                *(shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL", "--"),
+                *(setpriv, "--pdeathsig", "KILL", "--"),
                 *self.installation.command,
                 *("-f", "-C", str(self.home / "etc/asterisk.conf")),
                 stdin=asyncio.subprocess.DEVNULL,
