@@ -154,10 +154,13 @@ class Stack:
         now = time.monotonic()
         for one in taken:
             recording = one.call.caller.recording
-            if first_heard(recording, AGENT_HZ, one.since, now) is None:
-                raise Unexpected(f"{one.call.topology}: the caller does not hear the agent")
-            if recording.trace(AI_HZ, now - 0.2, now).heard.any():
-                raise Unexpected(f"{one.call.topology}: the caller still hears the AI")
+            silent = first_heard(recording, AGENT_HZ, one.since, now) is None
+            if silent or recording.trace(AI_HZ, now - 0.2, now).heard.any():
+                wrong = "does not hear the agent" if silent else "still hears the AI"
+                ended = (await one.agent.ended()).get(one.engagement)
+                raise Unexpected(
+                    f"{one.call.topology}: the caller {wrong}; asked {one.since}, now {now}, ended {ended}"
+                )
         return taken
 
     async def engage(self, call: LabCall, agent: RemoteAgent) -> Taken:
