@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from typing import Literal, cast
 
 import structlog
-from sqlalchemy import insert, select, update
-from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.engine import Connection, RowMapping
 
 from ..domain.calls import CallId
 from ..domain.errors import BadValue, StoreUnavailable
 from . import chain
 from .chain import Entry, Fault, Head
-from .engine import Database, unavailable
+from .engine import Database, Writer
 from .reserve import Reserve
 from .schema import audit, audit_head, stamp, unstamp
 
@@ -32,6 +30,13 @@ RECOVERY_S = 1.0
 """How often the reserve's entries knock at a store that fails."""
 COMMIT_S = 3.0
 """A commit that takes longer counts as failed; the row may still appear, as an intent without an outcome."""
+# Built once: a takeover waits for them.
+_INSERT = insert(audit)
+_MOVE_HEAD = (
+    update(audit_head)
+    .where(audit_head.c.number == bindparam("old"), audit_head.c.mac == bindparam("old_mac"))
+    .values(number=bindparam("new"), mac=bindparam("new_mac"))
+)
 MAX_ROWS = 1_000
 PAGE = 500
 
@@ -59,10 +64,11 @@ class _Waiting:
 class Audit:
     """Needs `run` running; `Store` does that."""
 
-    def __init__(self, database: Database, key: bytes, reserve: Reserve) -> None:
+    def __init__(self, database: Database, writer: Writer, key: bytes, reserve: Reserve) -> None:
         if len(key) < 32:
             raise BadValue("audit key", f"{len(key)} bytes", "use at least 32 random bytes")
         self._database = database
+        self._writer = writer
         self._key = key
         self._reserve = reserve
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -203,14 +209,11 @@ class Audit:
         if not entries:
             return []
         try:
-            async with asyncio.timeout(COMMIT_S), self._database.transaction() as connection:
-                numbers, head = await self._append_in(connection, entries)
+            async with asyncio.timeout(COMMIT_S):
+                numbers, head = await self._writer.run(lambda connection: self._append_in(connection, entries))
         except TimeoutError as error:
             self._head = None
             raise StoreUnavailable(f"no commit within {COMMIT_S:g} s") from error
-        except IntegrityError as error:
-            self._head = None
-            raise unavailable(error) from error
         except StoreUnavailable:
             self._head = None
             raise
@@ -218,16 +221,16 @@ class Audit:
         log.info("audit.head", head=str(head))
         return numbers
 
-    async def _append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> tuple[list[int], Head]:
+    def _append_in(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[int], Head]:
         rows, head = self._rows(self._head or Head(), entries)
-        if self._head is None or not await _advance(connection, self._head, head):
+        if self._head is None or not _advance(connection, self._head, head):
             # Somebody else wrote (the command line, another node): take the row's lock, then read.
-            await connection.execute(update(audit_head).values(number=audit_head.c.number))
-            row = (await connection.execute(select(audit_head))).mappings().one()
+            connection.execute(update(audit_head).values(number=audit_head.c.number))
+            row = connection.execute(select(audit_head)).mappings().one()
             before = Head(row["number"], row["mac"])
             rows, head = self._rows(before, entries)
-            await _advance(connection, before, head)
-        await connection.execute(insert(audit), rows)
+            _advance(connection, before, head)
+        connection.execute(_INSERT, rows)
         return [cast("int", row["number"]) for row in rows], head
 
     def _rows(self, before: Head, entries: Sequence[Entry]) -> tuple[list[dict[str, object]], Head]:
@@ -287,14 +290,10 @@ class Audit:
             self._reserve.clear()
 
 
-async def _advance(connection: AsyncConnection, before: Head, after: Head) -> bool:
+def _advance(connection: Connection, before: Head, after: Head) -> bool:
     """Moves the kept head, if it is still `before`."""
-    moved = await connection.execute(
-        update(audit_head)
-        .where(audit_head.c.number == before.number, audit_head.c.mac == before.mac)
-        .values(number=after.number, mac=after.mac)
-    )
-    return moved.rowcount == 1
+    facts = {"old": before.number, "old_mac": before.mac, "new": after.number, "new_mac": after.mac}
+    return connection.execute(_MOVE_HEAD, facts).rowcount == 1
 
 
 def _now() -> str:

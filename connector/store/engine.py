@@ -1,12 +1,14 @@
 """Engines: SQLite through aiosqlite by default, PostgreSQL through asyncpg by URL, and their errors as ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Executable, Table, event, insert, update
-from sqlalchemy.engine import RowMapping, make_url
+from sqlalchemy import Executable, Table, create_engine, event, insert, update
+from sqlalchemy.engine import URL, Connection, Engine, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -15,24 +17,56 @@ from ..domain.errors import BadValue, StoreUnavailable
 LOCK_PATIENCE_MS = 1_000
 """How long SQLite waits for another process's transaction before we call the store unavailable."""
 
+T = TypeVar("T")
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
-def make_engine(url: str, *, synchronous: str) -> AsyncEngine:
-    """An engine for `url`. `synchronous` is SQLite's: FULL syncs each commit, NORMAL leaves that to checkpoints."""
+def parsed(url: str) -> URL:
+    """The URL, if it is one that the store can use; raises `BadValue`."""
     try:
-        parsed = make_url(url)
+        made = make_url(url)
     except ArgumentError as error:
         raise BadValue("store url", url, "use sqlite+aiosqlite:///path or postgresql+asyncpg://host/db") from error
-    if parsed.drivername not in DRIVERS:
-        raise BadValue("store url", parsed.drivername, f"use one of the drivers {', '.join(DRIVERS)}")
-    if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True)
-    if not parsed.database or ":memory:" in parsed.database:
+    if made.drivername not in DRIVERS:
+        raise BadValue("store url", made.drivername, f"use one of the drivers {', '.join(DRIVERS)}")
+    if is_sqlite(made) and (not made.database or ":memory:" in made.database):
         raise BadValue("store url", url, "name a file: an audit in memory is none")
-    engine = create_async_engine(parsed, connect_args={"timeout": LOCK_PATIENCE_MS / 1000})
+    return made
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def is_sqlite(url: URL) -> bool:
+    """Whether this is the embedded database; everything that is particular to it asks here."""
+    return url.get_backend_name() == "sqlite"
+
+
+def audit_place(url: URL) -> URL:
+    """Where the audit lies. SQLite has one write lock per file, and who meets it sleeps for tens of milliseconds: the
+    audit, which a takeover waits for, has a file of its own, so that no transcript can be in its way."""
+    if not is_sqlite(url) or url.database is None:
+        return url
+    path = Path(url.database)
+    return url.set(database=str(path.with_name(f"{path.stem}-audit{path.suffix}")))
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """An engine for everything but the audit's writing. SQLite leaves syncing the disk to its checkpoints."""
+    if not is_sqlite(url):
+        return create_async_engine(url, pool_pre_ping=True)
+    engine = create_async_engine(url, connect_args=_PATIENCE)
+    _set_pragmas(engine.sync_engine, synchronous="NORMAL")
+    return engine
+
+
+def make_writer(url: URL) -> "Writer":
+    """What writes the audit: each commit is synced to the disk before it counts."""
+    return ThreadWriter(url) if is_sqlite(url) else AsyncWriter(make_engine(url))
+
+
+_PATIENCE = {"timeout": LOCK_PATIENCE_MS / 1000}
+
+
+def _set_pragmas(engine: Engine, *, synchronous: str) -> None:
+    @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: object) -> None:  # untyped upstream
         try:
             cursor = connection.cursor()
@@ -44,7 +78,68 @@ def make_engine(url: str, *, synchronous: str) -> AsyncEngine:
             connection.close()  # the pool does not know it yet, and its thread would live on
             raise
 
-    return engine
+
+class Writer(Protocol):
+    """Runs a piece of work in one transaction; the work is plain, synchronous SQLAlchemy on every database."""
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Committed on return. Raises `StoreUnavailable`."""
+
+    async def close(self) -> None: ...
+
+
+class AsyncWriter:
+    """Through the asynchronous driver."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """See `Writer`."""
+        try:
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """See `Writer`."""
+        await asyncio.shield(self._engine.dispose())
+
+
+class ThreadWriter:
+    """SQLite's, in a thread of its own.
+
+    aiosqlite hands each statement to a thread and waits for it; a transaction of four is four round trips, which on
+    a loaded machine took 9 ms (p95 29) where one round trip takes 2.3 (p95 6.5).
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_engine(url.set(drivername="sqlite"), connect_args=_PATIENCE)
+        _set_pragmas(self._engine, synchronous="FULL")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._last: Future[Any] | None = None
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """See `Writer`. A disk that still owes the last answer is unavailable at once."""
+        if self._last is not None and not self._last.done():
+            raise StoreUnavailable("the disk has not answered yet")
+
+        def transaction() -> T:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        running = self._last = self._thread.submit(transaction)
+        try:
+            return await asyncio.wrap_future(running)
+        except (SQLAlchemyError, OSError) as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """See `Writer`."""
+        closing = self._thread.submit(self._engine.dispose)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
 
 
 class Database:

@@ -8,6 +8,8 @@ VERSION = 1
 """Of this schema; kept in `meta`, so that a newer one knows what it finds."""
 
 metadata = MetaData()
+audit_metadata = MetaData()
+"""The audit's tables; on SQLite they lie in a file of their own (see `engine.audit_place`)."""
 
 meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
 
@@ -72,7 +74,7 @@ transcripts = Table(
 
 audit = Table(
     "audit",
-    metadata,
+    audit_metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
     Column("kind", String(8), nullable=False),
@@ -91,7 +93,7 @@ audit = Table(
 
 audit_head = Table(
     "audit_head",
-    metadata,
+    audit_metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, nullable=False),
     Column("mac", String(64), nullable=False),

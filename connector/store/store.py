@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import insert, select
+from sqlalchemy import Insert, MetaData, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ..domain.errors import StoreUnavailable
@@ -15,9 +15,9 @@ from .accounts import Accounts
 from .audit import Audit
 from .chain import GENESIS
 from .engagements import Engagements
-from .engine import Database, make_engine
+from .engine import Database, audit_place, make_engine, make_writer, parsed
 from .reserve import SIZE, Reserve
-from .schema import VERSION, audit_head, meta, metadata
+from .schema import VERSION, audit_head, audit_metadata, meta, metadata
 from .sessions import Sessions
 from .tokens import Tokens
 from .transcripts import TranscriptStore
@@ -39,17 +39,21 @@ class Store:
     async def open(cls, url: str, key: bytes, reserve: Path, *, reserve_size: int = SIZE) -> AsyncIterator[Self]:
         """Opens (and where new creates) the store: ``async with Store.open(...) as store``.
 
-        `url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://...``; `key` signs the audit (32 bytes or more,
-        kept outside the database); `reserve` is the file that takes emergency records while the store fails.
+        `url` is ``sqlite+aiosqlite:///path`` (the audit lies beside it, in ``<name>-audit<suffix>``) or
+        ``postgresql+asyncpg://...``; `key` signs the audit (32 bytes or more, kept outside the database); `reserve`
+        is the file that takes emergency records while the store fails.
         Raises `BadValue`, `StoreUnavailable`.
         """
-        database = Database(make_engine(url, synchronous="NORMAL"))
-        audited = Database(make_engine(url, synchronous="FULL"))  # an intent must survive a power cut
+        place = parsed(url)
+        database, journal = Database(make_engine(place)), Database(make_engine(audit_place(place)))
+        writer = make_writer(audit_place(place))
         room = Reserve(reserve, key, reserve_size)
         try:
-            await _create(database)
-            audit = Audit(audited, key, room)
-            writer = asyncio.create_task(audit.run())
+            await _create(database, metadata, insert(meta), {"key": "schema", "value": str(VERSION)})
+            await _create(journal, audit_metadata, insert(audit_head), {"id": 1, "number": 0, "mac": GENESIS})
+            await _check(database)
+            audit = Audit(journal, writer, key, room)
+            writing = asyncio.create_task(audit.run())
             try:
                 yield cls(
                     Accounts(database),
@@ -61,25 +65,26 @@ class Store:
                 )
                 await audit.settle()
             finally:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
         finally:
             room.close()
             await database.close()
-            await audited.close()
+            await journal.close()
+            await writer.close()
 
 
-async def _create(database: Database) -> None:
+async def _create(database: Database, tables: MetaData, first: Insert, row: dict[str, object]) -> None:
+    """Makes the tables that are missing, and the one row that is never missing."""
     async with database.transaction() as connection:
-        await connection.run_sync(metadata.create_all)
-    for row, statement in (
-        ({"key": "schema", "value": str(VERSION)}, insert(meta)),
-        ({"id": 1, "number": 0, "mac": GENESIS}, insert(audit_head)),
-    ):
-        try:
-            await database.execute(statement, [row])
-        except IntegrityError:
-            continue  # it is there: not the first start
+        await connection.run_sync(tables.create_all)
+    try:
+        await database.execute(first, [row])
+    except IntegrityError:
+        return  # it is there: not the first start
+
+
+async def _check(database: Database) -> None:
     found = (await database.rows(select(meta.c.value).where(meta.c.key == "schema")))[0]["value"]
     if found != str(VERSION):
         raise StoreUnavailable(f"its schema is version {found}, this program knows {VERSION}; run the newer program")

@@ -24,23 +24,27 @@ class Place:
         return self.folder / "takeover.db"
 
     @property
+    def audit_file(self) -> Path:
+        return self.folder / "takeover-audit.db"
+
+    @property
     def reserve(self) -> Path:
         return self.folder / "audit.reserve"
 
     def open(self, key: bytes = KEY, reserve_size: int = 64 * 1024) -> AbstractAsyncContextManager[Store]:
         return Store.open(f"sqlite+aiosqlite:///{self.file}", key, self.reserve, reserve_size=reserve_size)
 
-    def tamper(self, *statements: str) -> None:
-        """What somebody with access to the file, but not to the key, can do."""
-        connection = sqlite3.connect(self.file)
+    def tamper(self, *statements: str, file: Path | None = None) -> None:
+        """What somebody with access to the file (the audit's, unless another is named) but not to the key can do."""
+        connection = sqlite3.connect(file or self.audit_file)
         for statement in statements:
             connection.execute(statement)
         connection.commit()
         connection.close()
 
-    def lock(self) -> Callable[[], None]:
-        """Holds the database as another process would; returns what lets it go."""
-        connection = sqlite3.connect(self.file, isolation_level=None)
+    def lock(self, file: Path | None = None) -> Callable[[], None]:
+        """Holds the database (the audit's) as another process would; returns what lets it go."""
+        connection = sqlite3.connect(file or self.audit_file, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
 
         def unlock() -> None:

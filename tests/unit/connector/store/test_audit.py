@@ -136,8 +136,7 @@ async def test_a_locked_store_is_unavailable_and_then_available_again(store: Sto
 async def test_a_full_disk_is_unavailable(place: Place) -> None:
     async with place.open() as store:
         # SQLite's own limit gives the very error that a full disk gives.
-        async with store.audit._database.transaction() as connection:
-            await connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        await store.audit._writer.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
         with pytest.raises(StoreUnavailable, match="full"):
             await store.audit.intent("anna", "monitor", CALL, {"padding": "x" * 100_000})
         number = store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})

@@ -9,7 +9,7 @@ from sqlalchemy.schema import CreateTable
 
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.store import Store
-from connector.store.schema import metadata
+from connector.store.schema import audit_metadata, metadata
 
 from .conftest import KEY, Place
 
@@ -26,9 +26,8 @@ async def test_what_was_kept_is_there_after_a_restart(place: Place) -> None:
 
 
 async def test_commits_of_the_audit_are_synced_and_the_file_is_in_wal_mode(store: Store, place: Place) -> None:
-    async with store.audit._database.transaction() as connection:
-        synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
-        mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar()
+    synchronous = await store.audit._writer.run(lambda c: c.exec_driver_sql("PRAGMA synchronous").scalar())
+    mode = await store.audit._writer.run(lambda c: c.exec_driver_sql("PRAGMA journal_mode").scalar())
     assert (synchronous, mode) == (2, "wal")  # 2 is FULL
     async with store.accounts._database.transaction() as connection:
         assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
@@ -57,7 +56,7 @@ async def test_a_file_that_is_no_database_is_unavailable(place: Place) -> None:
 async def test_a_newer_schema_is_left_alone(place: Place) -> None:
     async with place.open():
         pass
-    place.tamper("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    place.tamper("UPDATE meta SET value = '99' WHERE key = 'schema'", file=place.file)
     with pytest.raises(StoreUnavailable, match="version 99"):
         async with place.open():
             pass
@@ -70,7 +69,7 @@ async def test_an_error_inside_passes_through_as_it_is(place: Place) -> None:
 
 
 async def test_errors_show_no_parameters(store: Store, place: Place) -> None:
-    unlock = place.lock()
+    unlock = place.lock(place.file)
     with pytest.raises(StoreUnavailable) as caught:
         await store.accounts.add("secret-name", "Secret Name", "agent", "secret-hash")
     unlock()
@@ -78,7 +77,7 @@ async def test_errors_show_no_parameters(store: Store, place: Place) -> None:
 
 
 def test_the_schema_is_postgresqls_too() -> None:
-    for table in metadata.sorted_tables:
+    for table in (*metadata.sorted_tables, *audit_metadata.sorted_tables):
         assert str(CreateTable(table).compile(dialect=postgresql.dialect())).strip()  # type: ignore[no-untyped-call]
 
 
