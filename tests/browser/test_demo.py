@@ -73,7 +73,10 @@ async def _demo(*wrapper: str, folder: Path) -> AsyncIterator[Running]:
     """`wrapper` is put in front of the command, as make is."""
     command = (*wrapper, sys.executable, "-m", "web.demo.run", "--port", str(free_port()))
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=None, env={**os.environ, "TMPDIR": str(folder)}
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
     )
     assert process.stdout is not None
     try:
@@ -121,6 +124,23 @@ async def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
         for pid in demo.children:
             assert await processes.gone(pid, ENDED_S)
         assert not [name for name in _left(tmp_path) if name.startswith("takeover-demo-")]  # passwords stood there
+
+
+async def test_a_demo_whose_asterisk_dies_says_so_and_ends(tmp_path: Path) -> None:
+    async with _demo(folder=tmp_path) as demo:
+        pbx = next(pid for pid in processes.children(demo.process.pid) if b"asterisk.conf" in _command(pid))
+
+        processes.kill(pbx)
+        async with asyncio.timeout(ENDED_S):
+            _, told = await demo.process.communicate()
+
+        assert demo.process.returncode == 1
+        assert "error: Asterisk ended by itself" in told.decode()
+        assert [pid for pid in demo.children if processes.alive(pid)] == []
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_a_browser_closed_in_a_takeover_gives_the_call_back(installation: asterisk.Installation) -> None:

@@ -15,6 +15,7 @@ from . import asterisk, report, tones
 from .ai_platform import Platform
 from .asterisk import Installation
 from .browser import Panel, PanelFault, panel
+from .groups import leaves
 from .house import House, free_port
 from .packages import Progress
 from .report import Ears, Moments
@@ -44,7 +45,7 @@ async def check(progress: Progress) -> dict[str, Any]:
             facts = await _takeover_and_return(installation, progress)
             faults = report.faults(facts)
     except* (PanelFault, CheckFault) as failures:
-        faults = [str(failure) for failure in failures.exceptions]
+        faults = [str(failure) for failure in leaves(failures)]
     except* TimeoutError:
         faults = [f"the check was not done after {LONGEST_S:g} s"]
     for fault in faults:

@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from . import asterisk, reach, speech
+from .groups import leaves
 from .house import House, free_port
 from .packages import NotProvided
 from .scene import Scene, Seat
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
         work = _checked() if options.check else _demo(options.port)
         code = asyncio.run(_until_stopped(work))
     except* (NotProvided, DidNotStart) as errors:
-        for error in errors.exceptions:
+        for error in leaves(errors):
             progress(f"error: {error}")
         code = 1
     return code

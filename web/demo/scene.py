@@ -1,7 +1,9 @@
 """The demo's call centre: its Asterisk, two AIs, and callers who keep calling, so that some calls are always live."""
 
 import asyncio
+import contextlib
 import itertools
+import os
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,7 @@ from typing import Any, Literal, Self
 from . import ai_audiosocket, ai_sip, caller
 from .ai_platform import Platform
 from .asterisk import Installation, Instance
-from .packages import Progress
+from .packages import NotProvided, Progress
 from .pbxconfig import Endpoint, PbxConfig
 from .script import Script
 from .sip import SipError, SipPhone
@@ -81,8 +83,10 @@ class Scene:
         ]
 
     async def run(self, base_url: str, tokens: Mapping[str, str]) -> None:
-        """Keeps every seat taken until it is cancelled. `tokens` are the AIs', by name."""
+        """Keeps every seat taken until it is cancelled. `tokens` are the AIs', by name. Raises NotProvided when
+        Asterisk ends."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pbx_ended(), name="pbx")
             platforms = {}
             for attach, name in AI_NAMES.items():
                 platforms[attach] = Platform(
@@ -92,16 +96,33 @@ class Scene:
             for seat in self._seats:
                 tasks.create_task(self._keep(seat, platforms[seat.attach]), name=f"seat-{seat.attach}")
 
+    async def _pbx_ended(self) -> None:
+        """Raises NotProvided when Asterisk ends by itself: without it there is nothing to show."""
+        with contextlib.suppress(ProcessLookupError):  # it ended before we looked
+            ended = asyncio.Event()
+            handle = os.pidfd_open(self.pbx.pid)  # readable when the process ends
+            loop = asyncio.get_running_loop()
+            loop.add_reader(handle, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(handle)
+                os.close(handle)
+        raise NotProvided("Asterisk ended by itself; start the demo again")
+
     # ---- callers ----
 
     async def _keep(self, seat: Seat, platform: Platform) -> None:
         await platform.connected.wait()
         for script in itertools.cycle(seat.scripts):
+            got_through = False
             try:
                 await self._call(seat, script, platform)
+                got_through = True
             except SipError as error:
                 self._progress(f"{script.caller_name} did not get through: {error}")
-            await asyncio.sleep(NEXT_CALLER_S)
+            if len(self._plays) >= len(self._seats) - 1 or not got_through:
+                await asyncio.sleep(NEXT_CALLER_S)  # else too few are live: the next one calls at once
 
     async def _call(self, seat: Seat, script: Script, platform: Platform) -> None:
         """One caller's call from dialling to the end, whoever ends it."""
