@@ -410,6 +410,8 @@ class Pool:
                 # We were held up ourselves; the answer may be there and not read yet.
                 worker.answered = max(worker.answered, now)
             elif now - worker.answered > KILL:
+                age = now - worker.answered
+                log.error("media worker %d has not answered for %.2f s and is killed", worker.number, age)
                 worker.kill()
                 return
 
