@@ -150,11 +150,11 @@ class PanelStub:
         for socket in list(self._sockets):
             await socket.close(code=1001)
 
-    async def lose_leg(self) -> None:
+    async def lose_leg(self, why: str = "worker-lost") -> None:
         """The media server gives up every leg."""
         for leg in list(self._legs):
             await self._legs.pop(leg).close()
-            await self.push({"kind": "leg", "leg": leg, "up": False, "why": "worker-lost"})
+            await self.push({"kind": "leg", "leg": leg, "up": False, "why": why})
 
     async def loudest(self, seconds: float) -> int:
         """The largest sample that came from the microphone within this time, of 32767."""

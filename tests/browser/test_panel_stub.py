@@ -281,6 +281,32 @@ async def test_a_lost_leg_is_opened_again(page: Page, stub: PanelStub) -> None:
     assert await stub.loudest(1.5) < AUDIBLE
 
 
+async def test_a_line_moved_to_another_window_is_not_taken_back(page: Page, stub: PanelStub) -> None:
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await stub.lose_leg("closed")
+    await expect(page.get_by_test_id("toast")).to_contain_text("moved to another window")
+    await expect(page.get_by_test_id("duty-on")).to_be_visible()
+    await page.wait_for_timeout(2000)
+    assert len([1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]) == 1
+
+
+async def test_a_line_of_another_window_is_moved_only_on_demand(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 409, "leg-exists", leg="another window's")
+    await page.get_by_test_id("duty-on").click()
+    await page.get_by_test_id("move-confirm").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    bodies = [body for method, path, body in stub.asked if (method, path) == ("POST", "/legs")]
+    assert [body.get("replace", False) for body in bodies] == [False, True]
+
+
+async def test_a_busy_media_server_is_asked_again(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 503, "overloaded")
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
+
+
 async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
     stub.udp_blocked = True
     await page.get_by_test_id("duty-on").click()

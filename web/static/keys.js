@@ -2,6 +2,7 @@
 // Keyboard: single keys, shown by `?`, and able to be switched off (WCAG 2.1.4).
 
 import * as actions from "./actions.js";
+import * as duty from "./duty.js";
 import { mine, MODES, ordered } from "./derive.js";
 import { store } from "./store.js";
 
@@ -53,7 +54,7 @@ export const SHORTCUTS = [
     name: "mute",
     keys: ["u"],
     shown: ["U"],
-    run: () => mine(store.state) && actions.setMuted(!store.state.line.muted),
+    run: () => mine(store.state) && duty.setMuted(!store.state.line.muted),
   },
   { name: "hold", keys: ["h"], shown: ["H"], run: actions.toggleHold },
   { name: "end", keys: ["e"], shown: ["E"], run: actions.askEndCall },
@@ -61,7 +62,7 @@ export const SHORTCUTS = [
     name: "duty",
     keys: ["d"],
     shown: ["D"],
-    run: () => (store.state.line.state === "up" ? actions.goOffDuty() : actions.goOnDuty()),
+    run: () => (store.state.line.state === "up" ? duty.goOffDuty() : duty.goOnDuty()),
   },
   { name: "down", keys: ["j", "ArrowDown"], shown: ["J", "↓"], run: () => move(1) },
   { name: "up", keys: ["k", "ArrowUp"], shown: ["K", "↑"], run: () => move(-1) },

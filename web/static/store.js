@@ -148,7 +148,7 @@ function change(state, seen) {
         ...state,
         calls,
         turns,
-        gone: selected ? { call, why: seen.why, at: Date.now() } : state.gone,
+        gone: selected ? { call: { ...call, engagements: [] }, why: seen.why, at: Date.now() } : state.gone,
         after: before?.call === seen.id ? after(state, before, "caller-hangup") : state.after,
       };
     }

@@ -2,6 +2,7 @@
 // Questions that must be answered: end the call, take it from a colleague; and the sheet of keys.
 
 import * as actions from "../actions.js";
+import { moveLine } from "../duty.js";
 import { name } from "../derive.js";
 import { clean, h, icon, Part } from "../dom.js";
 import { enable, enabled, SHORTCUTS } from "../keys.js";
@@ -44,7 +45,7 @@ class Dialogs extends Part {
     if (asked.kind === "move-line")
       return this.question("headset", t("move.title"), t("move.text"), [
         button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
-        button(t("move.confirm"), "move-confirm", () => this.close(actions.moveLine), { class: "primary" }),
+        button(t("move.confirm"), "move-confirm", () => this.close(moveLine), { class: "primary" }),
       ]);
     const call = state.calls.get(asked.call);
     const caller = clean(call ? name(call) : "") || t("caller.unknown");

@@ -2,6 +2,7 @@
 // The actions on the selected call: modes, return with a note, leave, mute, hold, end.
 
 import * as actions from "../actions.js";
+import { setMuted } from "../duty.js";
 import { hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { giveBack } from "../keys.js";
@@ -79,7 +80,7 @@ class Dock extends Part {
     this.muteText = h("span");
     this.mute = h(
       "button",
-      { type: "button", "data-testid": "mute", on: { click: () => actions.setMuted(!store.state.line.muted) } },
+      { type: "button", "data-testid": "mute", on: { click: () => setMuted(!store.state.line.muted) } },
       this.muteIcon,
       this.muteText,
       h("kbd", { "aria-hidden": "true" }, "U"),

@@ -1,7 +1,7 @@
 // @ts-check
 // What is broken now, what it means for the caller, and what to do.
 
-import * as actions from "../actions.js";
+import * as duty from "../duty.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { t } from "../messages.js";
 
@@ -20,7 +20,7 @@ function faults(state) {
         kind: "pbx",
         text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }),
       });
-  const again = { label: t("fault.retry"), run: actions.goOnDuty };
+  const again = { label: t("fault.retry"), run: duty.goOnDuty };
   if (line.fault === "udp") found.push({ id: "udp", kind: "udp", text: t("fault.udp"), act: again });
   else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
   if (line.mic === "denied")
@@ -28,21 +28,21 @@ function faults(state) {
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-denied"),
-      act: { label: t("fault.retry"), run: actions.testMicrophone },
+      act: { label: t("fault.retry"), run: duty.testMicrophone },
     });
   if (line.mic === "missing")
     found.push({
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-missing"),
-      act: { label: t("fault.retry"), run: actions.testMicrophone },
+      act: { label: t("fault.retry"), run: duty.testMicrophone },
     });
   if (line.mic === "gone")
     found.push({
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-gone"),
-      act: { label: t("fault.retry"), run: actions.testMicrophone },
+      act: { label: t("fault.retry"), run: duty.testMicrophone },
     });
   return found;
 }

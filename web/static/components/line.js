@@ -1,7 +1,7 @@
 // @ts-check
 // The own line: microphone check before duty, level, voice cleaning and quality on duty.
 
-import * as actions from "../actions.js";
+import * as duty from "../duty.js";
 import { verdict } from "../analysis.js";
 import { mine, micOpen } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
@@ -15,6 +15,8 @@ import "./wave.js";
 /** @import {Reading} from "../analysis.js" */
 
 const LEAST_DB = -60;
+/** Below this the microphone is muted, and there is nothing to clean. */
+const SILENT_DB = -80;
 /** Long enough to be read. */
 const ADVICE_MS = 4000;
 
@@ -34,7 +36,7 @@ class OwnLine extends Part {
       "data-testid": "device",
       on: {
         change: (/** @type {Event} */ event) =>
-          actions.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
+          duty.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
       },
     });
     this.bar = h("span", { class: "bar" });
@@ -57,20 +59,20 @@ class OwnLine extends Part {
     this.verdict = h("p", { class: "verdict", role: "status" });
     this.test = h(
       "button",
-      { type: "button", "data-testid": "mic-test", on: { click: actions.testMicrophone } },
+      { type: "button", "data-testid": "mic-test", on: { click: duty.testMicrophone } },
       icon("mic"),
       t("mic.test"),
     );
     this.on_ = h(
       "button",
-      { type: "button", class: "primary", "data-testid": "duty-on", on: { click: actions.goOnDuty } },
+      { type: "button", class: "primary", "data-testid": "duty-on", on: { click: duty.goOnDuty } },
       icon("headset"),
       h("span", {}, t("duty.on")),
       h("kbd", { "aria-hidden": "true" }, "D"),
     );
     this.off = h(
       "button",
-      { type: "button", "data-testid": "duty-off", on: { click: actions.goOffDuty } },
+      { type: "button", "data-testid": "duty-off", on: { click: duty.goOffDuty } },
       h("span", {}, t("duty.off")),
       h("kbd", { "aria-hidden": "true" }, "D"),
     );
@@ -81,7 +83,7 @@ class OwnLine extends Part {
         class: "switch",
         role: "switch",
         "data-testid": "suppression",
-        on: { click: () => actions.setSuppression(!store.state.line.suppression) },
+        on: { click: () => duty.setSuppression(!store.state.line.suppression) },
       },
       h("span", { class: "knob" }),
       h("span", {}, t("suppression")),
@@ -186,7 +188,7 @@ class OwnLine extends Part {
       server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null,
     );
     const cleaned =
-      server && server.level_in !== undefined
+      server?.level_in !== undefined && server.level_in > SILENT_DB
         ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) })
         : "";
     const facts = [

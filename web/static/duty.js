@@ -1,0 +1,268 @@
+// @ts-check
+// The own line: microphone check, on and off duty, and back again after a loss.
+
+import { api } from "./api.js";
+import { events } from "./connection.js";
+import { holdsTheFloor, micOpen, mine } from "./derive.js";
+import { t } from "./messages.js";
+import { meters } from "./meter.js";
+import { failed, notice, refused } from "./notices.js";
+import { AgentLeg, LegError } from "./rtc.js";
+import { store } from "./store.js";
+
+/** @import {State} from "./types.js" */
+
+/** The server hears the leg one packet after it connected; past this the mode is asked for anyway, and its answer tells. */
+const HEARD_MS = 2000;
+const OVERLOAD_TRIES = 8;
+const OVERLOAD_MS = 1500;
+const REOPEN_MS = [0, 1500, 4000];
+const KEPT = { device: "takeover.microphone", leg: "takeover.leg" };
+
+/** @type {RTCIceServer[]} */
+let iceServers = [];
+/** @type {Promise<boolean>|null} */
+let opening = null;
+/** The agent wishes to move the line here from another window. */
+let moving = false;
+
+const audio = /** @type {HTMLAudioElement} */ (document.getElementById("sound"));
+const leg = new AgentLeg(audio, exchange);
+
+/** @param {RTCIceServer[]} servers STUN and TURN of the site, none on premises */
+export function prepare(servers) {
+  iceServers = servers;
+  store.dispatch({ type: "line", facts: { device: localStorage.getItem(KEPT.device) ?? "" } });
+}
+
+/** @param {string} sdp @returns {Promise<{leg: string, sdp: string}>} */
+async function exchange(sdp) {
+  const ours = store.state.line.id ?? sessionStorage.getItem(KEPT.leg);
+  let answer;
+  try {
+    answer = await patiently(() => api.openLeg(sdp, moving || store.state.line.id !== null));
+  } catch (error) {
+    // A leg of this session: this tab's from before a reload, or another window's, which only its user may close.
+    if (!refused(error, "leg-exists") || error.facts.leg !== ours) throw error;
+    answer = await api.openLeg(sdp, true);
+  }
+  moving = false;
+  sessionStorage.setItem(KEPT.leg, answer.leg);
+  store.dispatch({ type: "line", facts: { id: answer.leg, heard: false } });
+  events.hello();
+  return answer;
+}
+
+/** Asks again while the server says that it is at its limit: that passes within seconds. @template T @param {() => Promise<T>} ask */
+async function patiently(ask) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!refused(error, "overloaded") || tries >= OVERLOAD_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, OVERLOAD_MS));
+    }
+  }
+}
+
+/** Takes the line from another window of this session. */
+export function moveLine() {
+  moving = true;
+  return goOnDuty();
+}
+
+/** Asks for the microphone and shows its level. @param {string} [device] */
+export async function openMicrophone(device = store.state.line.device) {
+  let opened;
+  try {
+    opened = await leg.microphone(device);
+  } catch (error) {
+    if (!(error instanceof LegError) || error.why !== "missing" || !device) throw micFailed(error);
+    opened = await leg.microphone("").catch((again) => {
+      throw micFailed(again);
+    });
+    device = "";
+  }
+  const devices = await leg.devices();
+  store.dispatch({ type: "line", facts: { mic: "ok", micLabel: opened.label, device, devices, fault: "" } });
+  await meters.start("mic", opened.stream);
+}
+
+/** @param {unknown} error */
+function micFailed(error) {
+  const why = error instanceof LegError ? error.why : "";
+  store.dispatch({ type: "line", facts: { mic: why === "denied" ? "denied" : "missing" } });
+  return error;
+}
+
+/** @param {string} device */
+export async function chooseMicrophone(device) {
+  localStorage.setItem(KEPT.device, device);
+  store.dispatch({ type: "line", facts: { device } });
+  if (store.state.line.mic === "ok" || store.state.line.mic === "gone") await openMicrophone(device).catch(failed);
+}
+
+/** Level before duty, without opening the leg. */
+export async function testMicrophone() {
+  try {
+    await openMicrophone();
+    if (store.state.line.state === "off") store.dispatch({ type: "line", facts: { state: "testing" } });
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** Opens the own line; at once true when it is open. @returns {Promise<boolean>} whether it is open now */
+export function goOnDuty() {
+  if (store.state.line.state === "up") return Promise.resolve(true);
+  opening ??= openLine()
+    .then(() => true)
+    .catch((error) => {
+      lineFailed(error);
+      return false;
+    })
+    .finally(() => (opening = null));
+  return opening;
+}
+
+async function openLine() {
+  store.dispatch({ type: "line", facts: { state: "opening", fault: "", why: "" } });
+  if (store.state.line.mic !== "ok") await openMicrophone();
+  await leg.connect(iceServers);
+  await until((state) => state.line.heard, HEARD_MS);
+  store.dispatch({ type: "line", facts: { state: "up" } });
+  if (!store.state.line.suppression) await setSuppression(false);
+  await api.setDuty(true).catch(failed); // the line is open all the same
+}
+
+/** @param {unknown} error */
+function lineFailed(error) {
+  const { id } = store.state.line;
+  moving = false;
+  meters.stop("call");
+  if (id) void api.closeLeg(id).catch(() => {}); // best effort: the server drops a silent leg by itself
+  const udp = error instanceof LegError && error.why === "udp";
+  if (udp || refused(error, "network")) {
+    // The microphone stays open to us: the way to the server may come back.
+    store.dispatch({ type: "line", facts: { state: "lost", id: null, heard: false, fault: udp ? "udp" : "" } });
+    return;
+  }
+  closeLine();
+  if (refused(error, "leg-exists")) store.dispatch({ type: "dialog", dialog: { kind: "move-line" } });
+  else failed(error);
+}
+
+/** Lets go of the line and the microphone; a fault of the microphone stays said. */
+function closeLine() {
+  const { mic } = store.state.line;
+  meters.stop("mic");
+  meters.stop("call");
+  leg.close();
+  const facts = {
+    state: /** @type {const} */ ("off"),
+    id: null,
+    heard: false,
+    fault: /** @type {const} */ (""),
+    why: "",
+  };
+  store.dispatch({ type: "line", facts: { ...facts, mic: mic === "ok" ? "none" : mic } });
+}
+
+/** Closes the own line and the microphone. */
+export async function goOffDuty() {
+  const one = mine(store.state);
+  if (one && holdsTheFloor(one.mode)) return notice("info", t("why.return-first"));
+  const { id } = store.state.line;
+  closeLine();
+  try {
+    if (one) await api.release(one.id, "");
+    if (id) await api.closeLeg(id);
+    await api.setDuty(false);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** Opens a lost line again, by itself a few times. */
+async function reopen() {
+  for (const wait of REOPEN_MS) {
+    if (store.state.line.state !== "lost") return;
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    if (store.state.line.state === "lost" && (await goOnDuty())) return;
+  }
+}
+
+function lineLost() {
+  if (store.state.line.state !== "up") return;
+  store.dispatch({ type: "line", facts: { state: "lost", heard: false } });
+  void reopen();
+}
+
+/** What the events tell of the own line. @param {State} before @param {State} state */
+export function followLine(before, state) {
+  leg.setOpen(micOpen(state));
+  if (!before.link.up && state.link.up && state.line.state === "lost" && !state.line.fault) void reopen();
+  const down = before.line.heard && !state.line.heard && before.line.id === state.line.id && state.line.why;
+  if (!down || state.line.state !== "up") return;
+  if (state.line.why !== "closed") return lineLost(); // gone for good, whatever the browser still thinks of it
+  closeLine(); // not by us: another window of this session has taken it
+  notice("info", t("move.moved"), true);
+}
+
+leg.addEventListener("lost", lineLost);
+leg.addEventListener("microphone", (event) => {
+  const gone = /** @type {CustomEvent} */ (event).detail === "gone";
+  store.dispatch({ type: "line", facts: { mic: gone ? "gone" : "ok" } });
+  if (gone)
+    void openMicrophone("").then(
+      () => notice("info", t("mic.changed", { label: store.state.line.micLabel })),
+      () => {},
+    );
+});
+leg.addEventListener("devices", async () => {
+  if (store.state.line.mic === "none") return;
+  store.dispatch({ type: "line", facts: { devices: await leg.devices() } });
+  if (store.state.line.mic === "gone" || store.state.line.mic === "missing") await openMicrophone().catch(() => {}); // the banner keeps saying it
+});
+leg.addEventListener("quality", (event) =>
+  store.dispatch({ type: "line", facts: { quality: /** @type {CustomEvent} */ (event).detail } }),
+);
+leg.addEventListener("sound", (event) => void meters.start("call", /** @type {CustomEvent} */ (event).detail));
+leg.addEventListener("blocked", () => {
+  notice("error", t("sound.blocked"), true);
+  addEventListener("pointerdown", () => void audio.play(), { once: true });
+});
+
+/** @param {(state: State) => boolean} condition @param {number} ms @returns {Promise<boolean>} whether it came true in time */
+function until(condition, ms) {
+  return new Promise((resolve) => {
+    if (condition(store.state)) return resolve(true);
+    const done = (/** @type {boolean} */ met) => {
+      clearTimeout(timer);
+      unwatch();
+      resolve(met);
+    };
+    const timer = setTimeout(() => done(false), ms);
+    const unwatch = store.watch((state) => condition(state) && done(true));
+  });
+}
+
+/** @param {boolean} muted */
+export async function setMuted(muted) {
+  store.dispatch({ type: "line", facts: { muted } });
+  const { id } = store.state.line;
+  if (id) await api.setLeg(id, { muted }).catch(failed);
+}
+
+/** @param {boolean} suppression */
+export async function setSuppression(suppression) {
+  const { id, suppression: before } = store.state.line;
+  store.dispatch({ type: "line", facts: { suppression } });
+  if (!id) return;
+  try {
+    await api.setLeg(id, { suppression });
+  } catch (error) {
+    store.dispatch({ type: "line", facts: { suppression: before } });
+    failed(error);
+  }
+}

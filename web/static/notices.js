@@ -1,0 +1,35 @@
+// @ts-check
+// Short messages, and what an error says.
+
+import { Problem } from "./api.js";
+import { t } from "./messages.js";
+import { LegError } from "./rtc.js";
+import { store } from "./store.js";
+
+/** @import {Notice} from "./types.js" */
+
+const NOTICE_MS = 6000;
+let notices = 0;
+
+/** Shows a short message. @param {Notice["tone"]} tone @param {string} text @param {boolean} [sticky] until dismissed */
+export function notice(tone, text, sticky = false) {
+  const id = ++notices;
+  store.dispatch({ type: "notice", notice: { id, tone, text, sticky } });
+  if (!sticky) setTimeout(() => store.dispatch({ type: "notice-over", id }), NOTICE_MS);
+}
+
+/** Tells what went wrong; a fault of the panel itself also reaches the console. @param {unknown} error */
+export function failed(error) {
+  if (error instanceof Problem) {
+    if (error.slug === "not-logged-in") return toLogin();
+    return notice("error", error.sentence, error.slug === "network");
+  }
+  if (error instanceof LegError) return notice("error", t(`leg.${error.why}`), true);
+  notice("error", t("problem.panel", { detail: String(error) }), true);
+  throw error;
+}
+
+export const toLogin = () => location.assign("/login");
+
+/** Whether an answer was a refusal of this kind. @param {unknown} error @param {...string} slugs @returns {error is Problem} */
+export const refused = (error, ...slugs) => error instanceof Problem && slugs.includes(error.slug);
