@@ -48,11 +48,10 @@ class Transcripts:
         turns = self._live.setdefault(call, {})
         _check(turn, turns)
         known = turns.get(turn.id)
-        if known == turn:
-            return False
-        turns[turn.id] = turn
-        self._registry.publish(lambda rev: TurnChanged(rev, call, turn))
-        if turn.final:
+        if known != turn:
+            turns[turn.id] = turn
+            self._registry.publish(lambda rev: TurnChanged(rev, call, turn))
+        if turn.final:  # also what is known already: it may have been sent again because the store had failed
             await self._keeper.put(call, turn)
         return known is None
 
