@@ -180,6 +180,8 @@ class AsteriskPbx:
             self._named(call.channels.caller_id, call.channels.caller),
             self._named(call.channels.ai_id, call.channels.ai),
         )
+        if not ai:
+            raise ChannelGone(self._name, f"the AI's in {call.id}")
         if endpoint.rate == 16_000 and not wire.since(self._version, wire.WIDEBAND):
             raise VerbRefused(self._name, "engage", "this Asterisk's AudioSocket speaks 8 kHz only")
         action = wire.originate(

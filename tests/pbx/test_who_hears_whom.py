@@ -17,7 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SETTLED_S = 0.35
 """After a switch: two codecs and a mixer are through, and a stalled join has been found and healed."""
-LISTEN_S = 0.4
+LISTEN_S = 0.3
+WITHIN_S = 4.0
 
 TABLE: dict[Mode, dict[str, set[str]]] = {
     Mode.MONITOR: {"caller": {"ai"}, "ai": {"caller"}, "agent": {"caller", "ai"}},
@@ -49,25 +50,37 @@ def second_hears(mode: Mode) -> set[str]:
     return {"caller"} | TABLE[mode]["caller"]
 
 
-async def heard(call: LabCall, agent: Agent | None, second: Agent | None) -> dict[str, set[str]]:
-    """Whose tone each party hears, from now on."""
-    await asyncio.sleep(SETTLED_S)
-    since = time.monotonic()
-    await asyncio.sleep(LISTEN_S)
-    until = time.monotonic()
+async def expect(call: LabCall, expected: dict[str, set[str]], agent: Agent | None, second: Agent | None) -> None:
+    """Returns when everybody hears who they should, for a whole window; a window is taken again for `WITHIN_S`, since
+    frames come late on a busy machine. What is wrong stays wrong, and fails."""
     recordings = {"caller": call.caller.recording, "ai": call.ai.recording}
     recordings |= {"agent": agent.leg.recording} if agent else {}
     recordings |= {"second": second.leg.recording} if second else {}
-    return {role: heard_by(recording, since, until) for role, recording in recordings.items()}
+    deadline = time.monotonic() + WITHIN_S
+    await asyncio.sleep(SETTLED_S)
+    while True:
+        since = time.monotonic()
+        await asyncio.sleep(LISTEN_S)
+        until = time.monotonic()
+        try:
+            heard: object = {role: heard_by(recording, since, until) for role, recording in recordings.items()}
+        except RuntimeError as unclear:
+            heard = str(unclear)
+        if heard == expected:
+            return
+        if until > deadline:
+            raise AssertionError(f"expected {expected}, heard {heard}")
 
 
 @asynccontextmanager
 async def a_call(lab: Lab, topology: Topology) -> AsyncIterator[tuple[Watched, LabCall, Call]]:
     async with watched(lab) as adapter:
         lab_call = await lab.call(topology)
-        yield adapter, lab_call, await adapter.call(lab_call)
-        await lab_call.hangup()
-    await lab.no_channels()
+        try:
+            yield adapter, lab_call, await adapter.call(lab_call)
+        finally:
+            await lab_call.hangup()
+            await lab.no_channels()
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["alone", "with-a-listener"])
@@ -77,14 +90,14 @@ async def test_in_each_mode_everybody_hears_who_the_table_says(
     lab: Lab, topology: Topology, mode: Mode, second: bool
 ) -> None:
     async with a_call(lab, topology) as (adapter, lab_call, call):
-        assert await heard(lab_call, None, None) == WITHOUT_AGENT
+        await expect(lab_call, WITHOUT_AGENT, None, None)
         listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
         agent = await engage(adapter, lab, call, mode)
         expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
-        assert await heard(lab_call, agent, listener) == expected
+        await expect(lab_call, expected, agent, listener)
         await adapter.pbx.release(agent.engaged)
         after = {**WITHOUT_AGENT, **({"second": {"caller", "ai"}} if second else {})}
-        assert await heard(lab_call, None, listener) == after
+        await expect(lab_call, after, None, listener)
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["alone", "with-a-listener"])
@@ -96,10 +109,10 @@ async def test_after_every_live_switch_everybody_hears_who_the_table_says(
         listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
         agent = await engage(adapter, lab, call, TOUR[0])
         started = time.monotonic()
-        for before, mode in itertools.pairwise(TOUR):
+        for mode in TOUR[1:]:
             agent.engaged = await adapter.pbx.switch(agent.engaged, mode)
             expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
-            assert await heard(lab_call, agent, listener) == expected, f"{before} -> {mode}"
+            await expect(lab_call, expected, agent, listener)
         report = lab_call.rtp.report(started, time.monotonic())
         assert report.lost == 0
 

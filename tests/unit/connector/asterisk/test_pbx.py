@@ -311,6 +311,14 @@ async def test_engaging_in_a_call_that_has_ended_says_so(site: Site) -> None:
         await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
 
 
+async def test_engaging_in_a_call_that_its_ai_has_left_says_so(site: Site) -> None:
+    _, call = await site.call()
+    left = replace(call, channels=replace(call.channels, ai="", ai_id=""))
+    with pytest.raises(ChannelGone, match="the AI's"):
+        await site.pbx.engage(left, fresh(), Mode.TAKEOVER)
+    assert site.fake.count("Originate") == 0
+
+
 async def test_an_unconfirmed_engage_is_a_timeout(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(legs, "CONFIRM_S", 0.1)
     _, call = await site.call()
