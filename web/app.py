@@ -96,7 +96,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *admin_routes(parts.store),
         *health_routes(parts.registry, parts.media_faults, samples),
         *event_routes(parts.hub, parts.desk),
-        *page_routes(parts.files, parts.guard, parts.site),
+        *page_routes(parts.files, parts.guard, parts.site, parts.store.audit),
     ]
     return [*found, openapi_route(found, parts.version)]
 

@@ -113,8 +113,8 @@ class Guard:
 
     # ---- logging in and out ----
 
-    async def login(self, username: str, password: str, address: str) -> tuple[str, Principal]:
-        """The new session's secret and whose it is. Raises `NotLoggedIn`, `TooManyAttempts`."""
+    def admit(self, username: str, address: str) -> None:
+        """Counts an attempt to log in, before anything is spent on it. Raises `TooManyAttempts`."""
         now = self._clock()
         both = f"{username}\0{address}"
         wait = max(self._per_account.wait(both, now), self._per_address.wait(address, now))
@@ -122,12 +122,15 @@ class Guard:
             raise TooManyAttempts(wait)
         self._per_account.attempt(both, now)
         self._per_address.attempt(address, now)
+
+    async def login(self, username: str, password: str, address: str) -> tuple[str, Principal]:
+        """The new session's secret and whose it is, after `admit`. Raises `NotLoggedIn`."""
         account = await self._store.accounts.by_name(username)
         async with self._hashing:
             fits = await password_fits(password, account.password_hash if account is not None else None)
         if not fits or account is None:
             raise NotLoggedIn("The name or the password is wrong.")
-        self._per_account.succeeded(both)
+        self._per_account.succeeded(f"{username}\0{address}")
         self._per_address.succeeded(address)
         return await self._begin(account)
 
@@ -218,9 +221,10 @@ class Guard:
 
     async def recheck(self) -> None:
         """One look: sessions and tokens that are over end. Raises `StoreUnavailable`."""
+        known = list(self._live.values())  # before reading: who comes in meanwhile may not be in what is read
         accounts = {account.id: account for account in await self._store.accounts.list()}
         tokens = {token.hash for token in await self._store.tokens.list() if token.revoked_at is None}
-        for principal in list(self._live.values()):
+        for principal in known:
             why = _over(principal, accounts.get(principal.actor.id), tokens)
             if why:
                 await self._end(principal, why)

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from aiohttp import web
+
+from connector.ports import Journal
 
 from .auth import Guard, Site
 from .errors import NotFound
+from .record import recorded
 from .routing import Ask, Route
+
+log = structlog.get_logger()
 
 STATIC = Path(__file__).parent / "static"
 
@@ -55,7 +61,7 @@ def _file(path: Path) -> File:
     return File(kind, body, packed, f'"{hashlib.sha256(body).hexdigest()[:24]}"')
 
 
-def page_routes(files: Mapping[str, File], guard: Guard, site: Site) -> list[Route]:
+def page_routes(files: Mapping[str, File], guard: Guard, site: Site, journal: Journal) -> list[Route]:
     """The index, the log-in page, and everything that they load."""
 
     async def index(ask: Ask) -> web.StreamResponse:
@@ -67,7 +73,10 @@ def page_routes(files: Mapping[str, File], guard: Guard, site: Site) -> list[Rou
         secret = ask.request.query.get("once")
         if secret is None:
             return _serve(ask.request, files.get("login.html"))
-        session, _ = await guard.login_once(secret)
+        guard.admit("one-time-link", site.address(ask.request))
+        async with recorded(journal, "one-time-link", "login", {"address": site.address(ask.request)}):
+            session, principal = await guard.login_once(secret)
+        log.info("login-by-link", agent=principal.actor.id)
         # Not a redirect: a link followed from another site would not carry a SameSite=Strict cookie to its target.
         page = (
             '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Takeover</title>'

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
 
 from connector.domain.calls import Call, CallId
 from connector.domain.errors import NotAllowed
@@ -117,10 +118,21 @@ class Router:
             if who is not None and act != "public" and act != "login":
                 demand(who.actor, act, found)
             _check_query(request, route.query)
-            answer = await route.handler(Ask(request, who, found, body, self._site.address(request)))
-            return _response(answer, route.status)
+            ask = Ask(request, who, found, body, self._site.address(request))
+            # Tasks that the handler starts inherit these: what an engagement logs says whose it is.
+            with bound_contextvars(**_bound(ask)):
+                return _response(await route.handler(ask), route.status)
 
         return handle
+
+
+def _bound(ask: Ask) -> dict[str, str]:
+    bound = {}
+    if ask.who is not None:
+        bound["agent"] = ask.who.actor.id
+    if ask.found is not None:
+        bound["call"] = str(ask.found.id)
+    return bound
 
 
 def demand(actor: Actor, act: Act, call: Call | None = None) -> None:

@@ -15,9 +15,9 @@ from ..errors import BadRequest, Fault, NotFound
 from ..faults import shown
 from ..messages import NewToken
 from ..passwords import hash_secret, new_secret
+from ..record import recorded
 from ..routing import Ask, Route
 from ..views import stamp
-from .record import recorded
 
 
 class TokenJson(TypedDict):

@@ -16,9 +16,9 @@ from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 
 from ..messages import CallJson, Coach, Escalate, EscalationJson, Measurement, NewTurn, TurnJson
+from ..record import recorded
 from ..routing import Ask, Route
 from ..views import call_now, escalation_json, turn_json
-from .record import recorded
 
 
 class CallsJson(TypedDict):

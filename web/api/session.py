@@ -11,9 +11,9 @@ from connector.ports import Journal
 
 from ..auth import Guard, Principal, Site
 from ..messages import Duty, IceServerJson, Login
+from ..record import recorded
 from ..routing import Ask, Route
 from ..views import dumps
-from .record import recorded
 
 
 class DutyJson(TypedDict):
@@ -66,6 +66,7 @@ def session_routes(
     async def login(ask: Ask) -> web.Response:
         body = ask.body(Login)
         address = site.address(ask.request)
+        guard.admit(body.username, address)
         async with recorded(journal, body.username, "login", {"address": address}):
             secret, principal = await guard.login(body.username, body.password, address)
         if ask.who is not None and ask.who.by_cookie:

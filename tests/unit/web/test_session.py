@@ -9,6 +9,7 @@ import pytest
 
 from connector.domain.calls import Mode, Phase
 from connector.store import Store
+from connector.store.accounts import Accounts
 from tests.unit.web.house import PASSWORD, House, until, until_closed
 from web.passwords import hash_password
 
@@ -235,3 +236,34 @@ async def test_logins_are_audited_with_their_address(house: House) -> None:
     assert [row.facts["result"] for row in rows if row.kind == "outcome"] == ["not-logged-in", "ok"]
     assert rows[0].facts["address"] == "127.0.0.1"
     assert await house.store.audit.verify() == []
+
+
+async def test_who_comes_in_during_a_look_at_the_store_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look has an older list of accounts than the log-in: that must not read as revoked."""
+    real = Accounts.list
+    came = []
+
+    async def slow(self: Accounts) -> object:
+        found = await real(self)
+        came.append(await house.person("anna"))
+        return found
+
+    monkeypatch.setattr(Accounts, "list", slow)
+    await house.guard.recheck()
+    assert (await came[0].ask("GET", "session")).status == 200
+
+
+async def test_throttled_attempts_do_not_fill_the_audit(house: House) -> None:
+    visitor = await house.visitor()
+    for _ in range(9):
+        await visitor.ask("POST", "session", {"username": "anna", "password": "wrong"})
+    assert len(await house.store.audit.read()) == 10  # five attempts, each with its outcome
+
+
+async def test_log_ins_by_link_are_audited(house: House) -> None:
+    await house.account("anna")
+    await (await house.visitor()).ask("GET", f"/login?once={house.guard.link('anna')}")
+    await (await house.visitor()).ask("GET", "/login?once=wrong")
+    rows = await house.store.audit.read()
+    assert [row.facts["result"] for row in rows if row.kind == "outcome"] == ["ok", "not-logged-in"]
+    assert rows[0].actor == "one-time-link"

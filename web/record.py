@@ -7,8 +7,8 @@ from connector.domain.calls import CallId
 from connector.domain.errors import TakeoverError
 from connector.ports import Journal
 
-from ..errors import WebError
-from ..middleware import slug_of
+from .errors import WebError
+from .middleware import slug_of
 
 
 @asynccontextmanager
