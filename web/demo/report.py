@@ -9,8 +9,10 @@ from .rtp import Report
 from .tones import Trace, either
 from .voice import Recording
 
-HEARD_SHARE, SILENT_SHARE = 0.9, 0.05  # who hears whom is yes or no; a busy machine drops a frame here and there
-SETTLE_S = 0.3  # after a switch, before it is counted who hears whom
+# Who hears whom is yes or no. On a quiet machine the shares are 1 and 0; one with ten times the load it has cores for
+# starves the browser's sound of every fifth frame, and that is not what is asked here: the figures are in the report.
+HEARD_SHARE, SILENT_SHARE = 0.7, 0.05
+SETTLE_S = 0.5  # after a switch, before it is counted who hears whom
 
 # Generous: they prove that it works on any machine; `make bench NAME=switch` is where figures are compared.
 AGENT_HEARD_MS, AI_LAST_MS, AI_BACK_MS, HOLE_MS, GAP_MS = 1000.0, 1000.0, 1000.0, 600.0, 600.0
