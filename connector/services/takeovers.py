@@ -399,6 +399,7 @@ class Takeovers:
         """After a reconnection: our engagements learn the truth, patches that nobody owns are released."""
         present = {e.patch: e for e in snapshot.events if isinstance(e, AgentPresent)}
         live = {call.id for call in self._registry.calls()}
+        self._hung_up &= live
         for conductor in self._conductors.values():
             if conductor.pbx.name != snapshot.pbx:
                 continue

@@ -66,6 +66,11 @@ class FakeEndpoint:
             for watcher in self._watchers:
                 watcher()
 
+    def expire(self) -> None:
+        """Nobody has called in time."""
+        if not self._watchers:
+            self.closed = True
+
     def watch(self, on_close: Callable[[], None]) -> None:
         self._watchers.append(on_close)
 

@@ -19,6 +19,8 @@ from connector.services.transcripts import Transcripts
 from tests.contract.fake_pbx import FakeCall, FakeEndpoint, FakeExchange, FakePbx
 
 C = TypeVar("C", bound=Change)
+EXPECT_S = 5.0
+"""For how long a patch waits for the exchange's call."""
 
 ANNA = Actor("anna", "Anna", "agent")
 BEN = Actor("ben", "Ben", "agent")
@@ -43,6 +45,7 @@ class Legs:
             raise LegNotReady(leg, "worker-late")
         patch = str(uuid.uuid4())
         made = self.patches[patch] = FakeEndpoint(patch, on_hangup=self._hung_up)
+        asyncio.get_running_loop().call_later(EXPECT_S, made.expire)
         return made
 
     async def close_patch(self, patch: str) -> None:
