@@ -23,6 +23,7 @@ from connector.domain.events import (
     PbxDown,
     PbxUp,
     SnapshotTaken,
+    Talking,
 )
 from tests.support.adapter import Agent, Watched, engage, patch, watched
 from tests.support.hearing import longest_gap
@@ -31,7 +32,8 @@ from tests.support.lab import Topology as LabTopology
 from tests.support.network import TcpForwarder
 from web.demo.asterisk import Ami, Installation
 from web.demo.audiosocket import AudioSocketServer
-from web.demo.voice import Recording
+from web.demo.tones import CALLER_HZ
+from web.demo.voice import Recording, Silence, Tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -492,3 +494,16 @@ async def test_an_ai_on_the_callers_own_channel_is_shown_with_the_reason(install
                 assert [found.topology for found in later.calls().values()] == [Topology.INLINE]
             await caller.hangup()
             await adapter.kind(CallGone)
+
+
+async def test_who_talks_is_told_to_an_account_that_may_know(lab: Lab) -> None:
+    """The hook's TALK_DETECT raises events of class `class`, which the least-privilege account does not read."""
+    async with watched(lab, ami=lab.pbx.admin) as adapter:
+        lab_call, call = await begin(lab, adapter)
+        for source, on in ((Silence(), False), (Tone(CALLER_HZ), True)):
+            mark = len(adapter.events)
+            lab_call.caller.source = source
+            talking = await adapter.kind(Talking, since=mark)
+            assert (talking.call, talking.role, talking.on) == (call.id, "caller", on)
+        await lab_call.hangup()
+    await lab.no_channels()
