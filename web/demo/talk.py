@@ -56,6 +56,7 @@ class Talk:
         self._caller = Part(speech, script.caller_voice, Mouth(noise_rms=0))
         self._ai = Part(speech, script.ai_voice, Mouth())
         self._turns = 0
+        self._barged = False
         self._ai_here = asyncio.Event()
         self._observer = Observer(self._caller.heard, self._ai.mouth.sent, self._measured)
 
@@ -82,9 +83,14 @@ class Talk:
         match event.get("type"):
             case "takeover.started" if event.get("mode") == "takeover":
                 self._taken(str(event.get("agent", "")))
-                if (since := asked_at(event)) is not None:
+                if not self._barged and (since := asked_at(event)) is not None:
                     self._observer.switched(since)
+                self._barged = False
+            case "takeover.started":
+                self._barged = True  # the caller hears the agent already: a takeover from here is no new voice
+                self._returned("")
             case "takeover.ended":
+                self._barged = False
                 self._returned(str(event.get("note", "")))
             case "call":
                 self._compare(event["call"].get("engagements", []))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from web.demo import script, tones
+from web.demo.ai_platform import Platform
 from web.demo.brain import ASK_AGAIN_S, ASK_HUMAN_AFTER_S, Conversation
 from web.demo.ear import Ear
 from web.demo.mouth import Mouth
 from web.demo.part import Part
 from web.demo.script import SCRIPTS, Script, back_with
-from web.demo.talk import asked_at
+from web.demo.talk import Talk, asked_at
 from web.demo.tones import Samples
 
 FRAME = 160
@@ -231,3 +232,42 @@ async def test_a_part_that_gives_way_leaves_the_answer_to_somebody_else() -> Non
     await asyncio.sleep(0.2)
     _listen(part, np.concatenate([_speech(1.0), _noise(1.0, 30)]))
     assert await part.wait_turn(1)
+
+
+def _talk() -> Talk:
+    platform = Platform("Ada", "http://localhost:9", "t", print, on_event=lambda _: None, on_lost=lambda: None)
+    return Talk(script.DELIVERY, platform, _Voice())
+
+
+def _started(mode: str) -> dict[str, str]:
+    return {"type": "takeover.started", "mode": mode, "agent": "Anna", "asked_at": "2026-01-01T00:00:00+00:00"}
+
+
+def _engagement(mode: str, phase: str = "active") -> dict[str, object]:
+    return {"type": "call", "call": {"engagements": [{"mode": mode, "phase": phase, "agent_name": "Anna"}]}}
+
+
+async def test_the_ai_is_silent_in_a_takeover_and_speaks_again_after_it_and_in_a_barge() -> None:
+    talk = _talk()
+    for event, human in (
+        (_started("takeover"), "Anna"),
+        ({"type": "takeover.ended", "note": "x"}, ""),
+        (_started("barge"), ""),
+        (_started("takeover"), "Anna"),
+        (_started("barge"), ""),
+    ):
+        talk.told(event)
+        assert talk.conversation.human == human
+
+
+async def test_an_ai_that_is_told_nothing_any_more_speaks_and_learns_the_truth_later() -> None:
+    talk = _talk()
+    talk.told(_started("takeover"))
+    talk.lost()
+    assert talk.conversation.human == ""
+    talk.told(_engagement("takeover"))
+    assert talk.conversation.human == "Anna"
+    talk.told(_engagement("monitor"))
+    assert talk.conversation.human == ""
+    talk.told(_engagement("takeover", "releasing"))
+    assert talk.conversation.human == ""
