@@ -199,7 +199,7 @@ async def test_a_part_takes_its_turn_when_the_other_stops_and_not_before() -> No
     _listen(part, _speech(1.0))
     await asyncio.sleep(0.01)
     assert not turn.done()
-    _listen(part, _noise(1.0, 30))
+    _listen(part, _noise(1.5, 30))
     assert await turn
 
 
@@ -210,7 +210,7 @@ async def test_a_part_loses_patience_with_silence_but_not_with_a_long_speech() -
     turn = asyncio.create_task(part.wait_turn(0.01))
     await asyncio.sleep(0.05)
     assert not turn.done()
-    _listen(part, _noise(1.0, 30))
+    _listen(part, _noise(1.5, 30))
     assert await turn
 
 
@@ -227,10 +227,10 @@ async def test_a_part_that_gives_way_leaves_the_answer_to_somebody_else() -> Non
     part = Part(_Voice(), "caller", Mouth())
     _listen(part, _speech(1.0))
     part.give_way(0.2)
-    _listen(part, _noise(1.0, 30))
+    _listen(part, _noise(1.5, 30))
     assert not await part.wait_turn(0.05)
     await asyncio.sleep(0.2)
-    _listen(part, np.concatenate([_speech(1.0), _noise(1.0, 30)]))
+    _listen(part, np.concatenate([_speech(1.0), _noise(1.5, 30)]))
     assert await part.wait_turn(1)
 
 
