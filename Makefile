@@ -33,8 +33,8 @@ check: .venv/.ready
 	$(VENV)/ruff format --check -q connector media web tests
 	$(VENV)/ruff check -q connector media web tests
 	$(VENV)/mypy
-	$(VENV)/lint-imports --no-timing
-	npx --no-install tsc --noEmit -p .
+	$(VENV)/lint-imports --no-logo
+	PATH="$(CURDIR)/$(VENV):$$PATH" node_modules/.bin/tsc --noEmit -p .
 
 bench: .venv/.ready
 	@test -n "$(NAME)" || { echo "make bench: NAME is missing; one of: $$(cd tests/bench && ls *.py | sed 's/\.py//;/__init__/d' | tr '\n' ' ')" >&2; exit 2; }
