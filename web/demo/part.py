@@ -54,7 +54,7 @@ class Part:
                     self._turn.clear()
                     return True
             except TimeoutError:
-                if not self._ear.speaking:
+                if not self._ear.speaking and not self._turn.is_set():  # it may have come in the same moment
                     return False
 
     def give_way(self, seconds: float) -> None:
