@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def notify(state: str, variables: Mapping[str, str] = os.environ) -> None:
-    """Tells the service manager, where there is one. Never fails: a lost word must not stop a call."""
+    """Tells the service manager, where there is one. Never fails nor waits: a lost word must not stop a call."""
     address = variables.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -14,7 +14,7 @@ def notify(state: str, variables: Mapping[str, str] = os.environ) -> None:
         address = "\0" + address[1:]  # Linux's abstract namespace
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
-            channel.sendto(state.encode(), address)
+            channel.sendto(state.encode(), socket.MSG_DONTWAIT, address)
         except OSError:
             return
 

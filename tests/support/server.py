@@ -8,6 +8,7 @@ async with Server(pbx={"lab": {"host": ..., "port": ..., "username": ..., "secre
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -51,6 +52,7 @@ class Server:
     media: Mapping[str, Any] = field(default_factory=lambda: {"workers": 1, "max_lateness_ms": 250})
     """A shared machine's ticks are late; admission under load has its own tests."""
     http: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     wait: bool = True
     """Whether to wait for the PBXs too; without, only for HTTP."""
@@ -184,6 +186,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
+                env={**os.environ, **self.environment},
             )
         try:
             async with asyncio.timeout(START_S):

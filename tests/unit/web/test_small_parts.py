@@ -63,6 +63,8 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
         manager.bind(str(tmp_path / "notify"))
         notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert manager.recv(100) == b"READY=1"
+        for _ in range(50):  # a manager that does not read: its queue is full long before
+            notify("WATCHDOG=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
     notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
     notify("READY=1", {})
 

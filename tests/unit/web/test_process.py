@@ -1,0 +1,91 @@
+"""The real service in a process of its own, without a PBX: its life, and what the command line does beside it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.agent import Json
+from tests.support.processes import children, gone
+from tests.support.server import ROOT, Server
+
+NOWHERE = {"lab": {"host": "127.0.0.1", "port": 1, "username": "takeover", "secret": "s3cret"}}
+
+
+def drain(manager: socket.socket) -> None:
+    """Reads what waits: the queue of a datagram socket is short, and full it loses the newest."""
+    with contextlib.suppress(BlockingIOError):
+        while manager.recv(100):
+            pass
+
+
+async def takeover(server: Server, *arguments: str) -> int:
+    """The command line, with the service's settings."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "web.cli", *arguments, "--config", str(server.config), cwd=ROOT
+    )
+    return await process.wait()
+
+
+@pytest.mark.timeout(180)
+async def test_from_the_start_to_the_end(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        server = Server(pbx=NOWHERE, wait=False, environment=environment)
+        async with server, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+            loop = asyncio.get_running_loop()
+            told = {await loop.sock_recv(manager, 100) for _ in range(3)}
+            assert told == {b"READY=1", b"WATCHDOG=1"}
+            async with browser.get(f"{server.url}/readyz") as answer:
+                ready: Json = await answer.json()
+            assert ready["why"] == ["PBX lab: cannot connect to 127.0.0.1:1: [Errno 111] Connection refused"]
+
+            anna = {"username": await server.add_user("anna"), "password": server.password}
+            headers = {"Origin": server.url}
+            async with browser.post(f"{server.url}/api/v1/session", json=anna, headers=headers) as answer:
+                assert answer.status == 200
+            assert await takeover(server, "user", "remove", "anna") == 0
+            removed = time.monotonic()
+            while True:
+                async with browser.get(f"{server.url}/api/v1/session") as answer:
+                    if answer.status == 401:
+                        break
+                assert time.monotonic() - removed < 5
+                await asyncio.sleep(0.05)
+            assert await takeover(server, "audit", "verify") == 0
+
+            assert server.process is not None
+            workers = children(server.pid)
+            assert len(workers) == 1
+            drain(manager)
+            server.process.send_signal(signal.SIGTERM)
+            while (last := await loop.sock_recv(manager, 100)) == b"WATCHDOG=1":
+                pass
+            assert last == b"STOPPING=1"
+            assert await server.process.wait() == 0
+            assert all([await gone(worker) for worker in workers])
+            assert "s3cret" not in server.log.read_text()
+            assert server.password not in server.log.read_text()
+
+
+async def test_a_second_one_on_the_same_port_says_so_and_leaves_the_first_alone() -> None:
+    async with Server(pbx=NOWHERE, wait=False) as first:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "web.cli", "serve", "--config", str(first.config)),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        assert process.returncode == 1
+        assert (
+            "another program listens there; stop that one, or set another http.port" in said.decode().splitlines()[-1]
+        )
+        assert (await first.get("calls")).status == 200
