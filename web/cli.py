@@ -11,6 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.store import Store
 
@@ -20,6 +22,8 @@ from .commands.dialplan import dialplan
 from .commands.outcome import CommandFailed, Outcome
 from .keyfile import KeyUnusable
 from .settings import DEFAULT_PATH, Settings, SettingsError, load
+
+log = structlog.get_logger()
 
 Act = Callable[[Store, argparse.Namespace], Awaitable[Outcome]]
 
@@ -76,6 +80,9 @@ def _serve(settings: Settings) -> Outcome | None:
             runner.run(serve(settings))
     except StartFailed as error:
         raise CommandFailed(str(error)) from None
+    except Exception as error:  # said in the log's own form, with its trace; the service manager starts us again
+        log.exception("service-failed")
+        raise CommandFailed(f"The service failed: {error or type(error).__name__}; its log has the trace") from None
     return None
 
 
