@@ -130,11 +130,24 @@ class PanelStub:
             self.calls[call]["engagements"].remove(engagement)
             await self.push({"kind": "engagement", "engagement": {**engagement, "phase": "ended", "ended": reason}})
 
+    async def ask(
+        self, call: str, reason: str, priority: str, *, by: str = "Aurora", ago: float = 0.0, left: float | None = None
+    ) -> None:
+        """A call asks for a person, who should come within `left` seconds."""
+        deadline = stamp(-left) if left is not None else None
+        asked = {"reason": reason, "priority": priority, "by": by, "raised_at": stamp(ago), "deadline_at": deadline}
+        await self.update(call, escalation=asked)
+
     async def colleague(self, call: str, name: str, mode: str) -> None:
         """Another agent is in the call."""
         engagement = self._engagement(call, mode, "other-leg", agent=f"id-{name}", agent_name=name)
         self.calls[call]["engagements"].append(engagement)
         await self.push({"kind": "engagement", "engagement": engagement})
+        await self._answered(call, mode)
+
+    async def _answered(self, call: str, mode: str) -> None:
+        if mode in ("barge", "takeover") and self.calls[call]["escalation"]:
+            await self.update(call, escalation=None)
 
     def fail(self, method: str, path_end: str, status: int, slug: str, detail: str = "", **facts: Any) -> None:
         """The next request with this method whose path ends so is refused."""
@@ -180,6 +193,8 @@ class PanelStub:
                 web.get("/api/v1/events", self._events),
                 web.get("/api/v1/calls/{call}/transcript", self._transcript),
                 web.post("/api/v1/calls/{call}/engagements", self._engage),
+                web.post("/api/v1/calls/{call}/escalation", self._escalate),
+                web.delete("/api/v1/calls/{call}/escalation", self._withdraw),
                 web.post("/api/v1/calls/{call}/hangup", self._hangup),
                 web.patch("/api/v1/engagements/{engagement}", self._change),
                 web.post("/api/v1/engagements/{engagement}/release", self._release),
@@ -292,6 +307,7 @@ class PanelStub:
         engagement = self._engagement(call, body["mode"], body["leg"])
         self.calls[call]["engagements"].append(engagement)
         await self.push({"kind": "engagement", "engagement": engagement})
+        await self._answered(call, body["mode"])
         return web.json_response(engagement, status=201)
 
     def _find(self, request: web.Request) -> Json:
@@ -315,6 +331,15 @@ class PanelStub:
         await asyncio.sleep(self.slow)
         self.calls[engagement["call"]]["engagements"].remove(engagement)
         await self.push({"kind": "engagement", "engagement": {**engagement, "phase": "ended", "ended": "released"}})
+        return web.Response(status=204)
+
+    async def _escalate(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        await self.ask(request.match_info["call"], body["reason"], body["priority"], by="Anna Berg")
+        return web.json_response(self.calls[request.match_info["call"]]["escalation"], status=201)
+
+    async def _withdraw(self, request: web.Request) -> web.Response:
+        await self.update(request.match_info["call"], escalation=None)
         return web.Response(status=204)
 
     async def _hangup(self, request: web.Request) -> web.Response:

@@ -3,13 +3,23 @@
 
 import { api } from "./api.js";
 import { events } from "./connection.js";
-import { ENDED_WITH_CALL, hindrance, holdsTheFloor, maySeize, mine, name, selectedCall } from "./derive.js";
+import {
+  asking,
+  ENDED_WITH_CALL,
+  hindrance,
+  holdsTheFloor,
+  maySeize,
+  mine,
+  name,
+  selectedCall,
+  speaker,
+} from "./derive.js";
 import { followLine, goOffDuty, goOnDuty, prepare, setMuted } from "./duty.js";
 import { has, t } from "./messages.js";
 import { failed, notice, refused, toLogin } from "./notices.js";
 import { store } from "./store.js";
 
-/** @import {Mode, Pending, State, Turn} from "./types.js" */
+/** @import {Mode, Pending, Priority, State, Turn} from "./types.js" */
 
 const RESUMING_MS = 3000;
 /** Within this time after the end of an engagement is seen, its reason has come too. */
@@ -99,7 +109,7 @@ async function loadTranscript(id) {
 }
 
 /** @param {Pending} pending @param {() => Promise<unknown>} ask @returns {Promise<boolean>} whether it worked */
-async function asking(pending, ask) {
+async function waiting(pending, ask) {
   store.dispatch({ type: "pending", pending });
   try {
     await ask();
@@ -128,7 +138,7 @@ export async function press(mode, reason) {
   }
   const one = mine(store.state);
   const pending = /** @type {Pending} */ ({ kind: one?.call === call.id ? "change" : "engage", call: call.id, mode });
-  await asking(pending, async () => {
+  await waiting(pending, async () => {
     try {
       if (one?.call === call.id && !reason) {
         store.dispatch({ type: "engagement", engagement: await api.change(one.id, { mode }) });
@@ -149,17 +159,45 @@ export async function press(mode, reason) {
   });
 }
 
+/** Claims a call that asks for a person and speaks at once; where somebody speaks already, listens. @param {string} id */
+export async function answer(id) {
+  const call = store.state.calls.get(id);
+  if (!call) return;
+  if (store.state.selected !== id) select(id);
+  await press(speaker(call) ? "monitor" : "takeover");
+}
+
+/** Answers the most pressing call that asks for a person. */
+export async function answerFirst() {
+  const [first] = asking(store.state).filter((call) => speaker(call)?.id !== mine(store.state)?.id || !speaker(call));
+  if (first) await answer(first.id);
+  else notice("info", t("why.nobody-asks"));
+}
+
+export function askForHelp() {
+  const call = selectedCall(store.state);
+  if (call && store.state.calls.has(call.id) && !call.escalation)
+    store.dispatch({ type: "dialog", dialog: { kind: "help", call: call.id } });
+}
+
+/** @param {string} id @param {string} reason @param {Priority} priority */
+export const escalate = (id, reason, priority) =>
+  waiting({ kind: "ask", call: id }, () => api.escalate(id, reason, priority));
+
+/** @param {string} id */
+export const withdraw = (id) => waiting({ kind: "withdraw", call: id }, () => api.withdraw(id));
+
 /** Gives the call back to the AI, or leaves it as a listener. @param {string} note @returns {Promise<boolean>} */
 export async function release(note) {
   const one = mine(store.state);
   if (!one || store.state.pending) return false;
-  return asking({ kind: "release", call: one.call }, () => api.release(one.id, note.trim()));
+  return waiting({ kind: "release", call: one.call }, () => api.release(one.id, note.trim()));
 }
 
 export async function toggleHold() {
   const one = mine(store.state);
   if (!one || !holdsTheFloor(one.mode)) return;
-  await asking({ kind: "hold", call: one.call }, async () => {
+  await waiting({ kind: "hold", call: one.call }, async () => {
     store.dispatch({ type: "engagement", engagement: await api.change(one.id, { hold: !one.hold }) });
   });
 }
@@ -171,7 +209,7 @@ export function askEndCall() {
 }
 
 /** @param {string} id */
-export const endCall = (id) => asking({ kind: "hangup", call: id }, () => api.hangup(id));
+export const endCall = (id) => waiting({ kind: "hangup", call: id }, () => api.hangup(id));
 
 export async function logout() {
   const one = mine(store.state);

@@ -91,6 +91,10 @@ export const api = {
   change: (engagement, facts) => call("PATCH", `/engagements/${part(engagement)}`, facts),
   /** @param {string} engagement @param {string} note */
   release: (engagement, note) => call("POST", `/engagements/${part(engagement)}/release`, note ? { note } : {}),
+  /** @param {string} id @param {string} reason @param {string} priority */
+  escalate: (id, reason, priority) => call("POST", `/calls/${part(id)}/escalation`, { reason, priority }),
+  /** @param {string} id */
+  withdraw: (id) => call("DELETE", `/calls/${part(id)}/escalation`),
   /** @param {string} id */
   hangup: (id) => call("POST", `/calls/${part(id)}/hangup`, {}),
 };

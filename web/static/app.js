@@ -2,16 +2,18 @@
 // Starts the panel: texts first, then the elements, then the connection.
 
 import { load, t } from "./messages.js";
-import { banner, holdsTheFloor, mine, name } from "./derive.js";
+import { asking, banner, holdsTheFloor, mine, name } from "./derive.js";
 import { store } from "./store.js";
 
 await load();
-const [actions, keys] = await Promise.all([
+const [actions, keys, alerts] = await Promise.all([
   import("./actions.js"),
   import("./keys.js"),
+  import("./alerts.js"),
   import("./components/topbar.js"),
   import("./components/banner.js"),
   import("./components/faults.js"),
+  import("./components/emergencies.js"),
   import("./components/calls.js"),
   import("./components/call.js"),
   import("./components/line.js"),
@@ -24,7 +26,9 @@ store.watch((state) => {
   const one = mine(state);
   const call = one && state.calls.get(one.call);
   const words = t(`title.${banner(state)}`, { caller: call ? name(call) : "" });
-  document.title = words ? `${words} · Takeover` : "Takeover";
+  const asked = asking(state).length;
+  const alarm = asked ? t("title.asking", { n: asked }) : "";
+  document.title = [alarm, words, "Takeover"].filter(Boolean).join(" · ");
   document.body.dataset.view = state.selected ? "call" : "list";
 });
 
@@ -34,5 +38,6 @@ addEventListener("beforeunload", (event) => {
 });
 
 keys.listen();
+alerts.watch();
 await actions.start();
 document.body.dataset.ready = "true";

@@ -45,6 +45,9 @@ export function micOpen(state) {
   return speaks(one.mode);
 }
 
+/** Requests that change what I am to the caller. */
+const SWITCHES = new Set(["engage", "change", "release", "duty"]);
+
 /** @type {Record<Mode, BannerState>} */
 const BANNER = { monitor: "listen", whisper: "whisper", barge: "barge", takeover: "live" };
 
@@ -59,7 +62,7 @@ export function banner(state) {
   const asked = state.pending;
   if (asked?.kind === "release" || one?.phase === "releasing")
     return holdsTheFloor(one?.mode) ? "resuming" : "switching";
-  if (asked && asked.kind !== "hold" && asked.kind !== "hangup") return "switching";
+  if (asked && SWITCHES.has(asked.kind)) return "switching";
   if (!one) return resumed(state) ? "resuming" : "idle";
   if (one.phase !== "active") return "switching";
   return BANNER[one.mode];
@@ -77,8 +80,30 @@ export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "h
 
 const RANK = { emergency: 3, urgent: 2, normal: 1 };
 
-/** How much a call needs somebody: 0 when it does not, or when a person speaks already. @param {Call} call */
-export const need = (call) => (call.escalation && !speaker(call) ? RANK[call.escalation.priority] : 0);
+/**
+ * Whether a call asks for a person: nobody speaks in it yet, or who speaks has asked for help since.
+ * @param {Call} call
+ */
+export function asks(call) {
+  const asked = call.escalation;
+  if (!asked) return false;
+  const floor = speaker(call);
+  return !floor || (asked.raised_at !== undefined && Date.parse(asked.raised_at) > Date.parse(floor.since));
+}
+
+/** How much a call needs somebody: 0 when it does not. @param {Call} call */
+export const need = (call) => (call.escalation && asks(call) ? RANK[call.escalation.priority] : 0);
+
+/** Calls that ask for a person: by priority, then by deadline, then the longest waiting. @param {State} state @returns {Call[]} */
+export const asking = (state) =>
+  [...state.calls.values()]
+    .filter(asks)
+    .sort((a, b) => need(b) - need(a) || until(a) - until(b) || raised(a) - raised(b));
+
+/** @param {Call} call */
+const until = (call) => Date.parse(call.escalation?.deadline_at ?? "") || Number.MAX_SAFE_INTEGER;
+/** @param {Call} call */
+export const raised = (call) => Date.parse(call.escalation?.raised_at ?? call.started_at);
 
 /** Whether what we see of a call may be old. @param {Call} call @param {State} state */
 export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call.pbx && !pbx.up);

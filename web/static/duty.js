@@ -1,6 +1,7 @@
 // @ts-check
 // The own line: microphone check, on and off duty, and back again after a loss.
 
+import { askToNotify } from "./alerts.js";
 import { api } from "./api.js";
 import { events } from "./connection.js";
 import { holdsTheFloor, micOpen, mine } from "./derive.js";
@@ -132,6 +133,7 @@ async function openLine() {
   await until((state) => state.line.heard, HEARD_MS);
   store.dispatch({ type: "line", facts: { state: "up" } });
   if (!store.state.line.suppression) await setSuppression(false);
+  askToNotify();
   await api.setDuty(true).catch(failed); // the line is open all the same
 }
 

@@ -2,6 +2,7 @@
 // Keyboard: single keys, shown by `?`, and able to be switched off (WCAG 2.1.4).
 
 import * as actions from "./actions.js";
+import * as alerts from "./alerts.js";
 import * as duty from "./duty.js";
 import { mine, MODES, ordered } from "./derive.js";
 import { store } from "./store.js";
@@ -57,6 +58,9 @@ export const SHORTCUTS = [
     run: () => mine(store.state) && duty.setMuted(!store.state.line.muted),
   },
   { name: "hold", keys: ["h"], shown: ["H"], run: actions.toggleHold },
+  { name: "answer", keys: ["a"], shown: ["A"], run: actions.answerFirst },
+  { name: "help", keys: ["x"], shown: ["X"], run: actions.askForHelp },
+  { name: "sound", keys: ["s"], shown: ["S"], run: alerts.toggleSound },
   { name: "end", keys: ["e"], shown: ["E"], run: actions.askEndCall },
   {
     name: "duty",

@@ -2,7 +2,7 @@
 // The state of the panel and the only place that changes it. Everything else reads it or dispatches.
 
 /** @import {State, Call, Change, Engagement, Turn, Line, Pending, Notice, Dialog, Me, Pbx} from "./types.js" */
-import { mine, selectedCall } from "./derive.js";
+import { asks, mine, selectedCall, speaker } from "./derive.js";
 
 /**
  * @typedef {{type: "snapshot", rev: number, me: Me, calls: Call[], pbxs: Pbx[]}
@@ -49,6 +49,7 @@ export const START = {
   },
   pending: null,
   after: null,
+  answered: new Map(),
   measured: new Map(),
   notices: [],
   dialog: null,
@@ -61,7 +62,7 @@ export function reduce(state, action) {
     case "snapshot":
       return snapshot(state, action);
     case "delta":
-      return action.changes.reduce(change, { ...state, rev: action.rev });
+      return action.changes.reduce((now, one) => answer(now, change(now, one)), { ...state, rev: action.rev });
     case "me":
       return { ...state, me: action.me };
     case "link":
@@ -91,7 +92,9 @@ export function reduce(state, action) {
       return { ...state, pending: action.pending };
     case "engagement":
       // An answer that overtook nothing: the events already told its end.
-      return state.after?.engagement === action.engagement.id ? state : engagement(state, action.engagement);
+      return state.after?.engagement === action.engagement.id
+        ? state
+        : answer(state, engagement(state, action.engagement));
     case "after-over":
       return state.after?.engagement === action.engagement ? { ...state, after: null } : state;
     case "notice": {
@@ -202,6 +205,29 @@ function engagement(state, seen) {
   if (before?.id === seen.id) return { ...next, after: after(state, before, reason) };
   if (state.after?.engagement === seen.id) return { ...next, after: { ...state.after, reason } };
   return next;
+}
+
+/**
+ * Remembers who took a call that asked for a person: the request itself is gone once somebody speaks.
+ * @param {State} before @param {State} state @returns {State}
+ */
+function answer(before, state) {
+  if (before.calls === state.calls) return state;
+  let { answered } = state;
+  for (const [id, call] of before.calls) {
+    const now = state.calls.get(id);
+    if (now === call) continue;
+    const taker = now && speaker(now);
+    if (call.escalation && asks(call) && now && !asks(now) && taker && taker.id !== speaker(call)?.id)
+      answered = with_(without(answered, id), id, {
+        call: id,
+        escalation: call.escalation,
+        agent: taker.agent_name,
+        at: Date.now(),
+      });
+    else if (answered.has(id) && (!taker || asks(now))) answered = without(answered, id);
+  }
+  return answered === state.answered ? state : { ...state, answered };
 }
 
 /** @param {State} state @param {Engagement} ended @param {string} reason @returns {State["after"]} */

@@ -21,7 +21,7 @@
  */
 
 /** @typedef {{mode: Mode, possible: boolean, how: "live"|"cold"|null, why: string}} ModeChoice */
-/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string}} Escalation */
+/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string, raised_at?: string}} Escalation */
 
 /**
  * @typedef {object} Call
@@ -77,14 +77,16 @@
  * @property {Record<string, number>|null} server the same leg as the server sees it
  */
 
-/** @typedef {{kind: "engage"|"change"|"release"|"hold"|"hangup"|"duty", call: string, mode?: Mode}} Pending */
+/** @typedef {{kind: "engage"|"change"|"release"|"hold"|"hangup"|"duty"|"ask"|"withdraw", call: string, mode?: Mode}} Pending */
 /** @typedef {{id: number, tone: "info"|"good"|"error", text: string, sticky: boolean}} Notice */
+/** @typedef {{call: string, escalation: Escalation, agent: string, at: number}} Answered an escalation that somebody took, and when, ms */
 /** @typedef {{engagement: string, call: string, caller: string, ai: string, mode: Mode, reason: string}} After */
 
 /**
  * @typedef {{kind: "end-call", call: string}
  *   | {kind: "shortcuts"}
  *   | {kind: "move-line"}
+ *   | {kind: "help", call: string}
  *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
  */
 
@@ -101,6 +103,7 @@
  * @property {Line} line
  * @property {Pending|null} pending
  * @property {After|null} after how my last engagement ended, while that is news
+ * @property {ReadonlyMap<string, Answered>} answered by call, newest last
  * @property {ReadonlyMap<string, Measured>} measured
  * @property {readonly Notice[]} notices
  * @property {Dialog|null} dialog

@@ -61,7 +61,54 @@ class Dialogs extends Part {
           }),
         ],
       );
+    if (asked.kind === "help") return this.help(asked.call, caller);
     return this.override(asked, clean(asked.speaker));
+  }
+
+  /** @param {string} call @param {string} caller */
+  help(call, caller) {
+    const reason = h("input", {
+      type: "text",
+      id: "reason",
+      "data-testid": "help-reason",
+      maxlength: "200",
+      required: true,
+      autocomplete: "off",
+      autofocus: true,
+    });
+    const priority = h(
+      "select",
+      { id: "priority", "data-testid": "help-priority" },
+      ...["normal", "urgent", "emergency"].map((one) => h("option", { value: one }, t(`priority.${one}`))),
+    );
+    priority.value = "urgent";
+    const ask = () =>
+      actions.escalate(call, reason.value.trim(), /** @type {import("../types.js").Priority} */ (priority.value));
+    return [
+      h(
+        "form",
+        {
+          on: {
+            submit: (/** @type {Event} */ event) => {
+              event.preventDefault();
+              this.close(ask);
+            },
+          },
+        },
+        h("h2", { id: "dialog-title" }, icon("siren"), t("help.title", { caller })),
+        h("p", {}, t("help.text")),
+        h("label", { for: "reason" }, t("help.reason")),
+        reason,
+        h("label", { for: "priority" }, t("help.priority")),
+        priority,
+        h(
+          "div",
+          { class: "buttons" },
+          button(t("cancel"), "help-cancel", () => this.close()),
+          h("button", { type: "submit", class: "primary", "data-testid": "help-confirm" }, t("help.confirm")),
+        ),
+      ),
+    ];
   }
 
   /** @param {Extract<Dialog, {kind: "override"}>} asked @param {string} speaker */

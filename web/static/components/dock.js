@@ -94,6 +94,13 @@ class Dock extends Part {
       this.holdText,
       h("kbd", { "aria-hidden": "true" }, "H"),
     );
+    this.help = h(
+      "button",
+      { type: "button", "data-testid": "ask-help", on: { click: actions.askForHelp } },
+      icon("siren"),
+      h("span", {}, t("help")),
+      h("kbd", { "aria-hidden": "true" }, "X"),
+    );
     this.end = h(
       "button",
       { type: "button", class: "end", "data-testid": "end-call", on: { click: actions.askEndCall } },
@@ -113,6 +120,7 @@ class Dock extends Part {
         h("span", { class: "spring" }),
         this.mute,
         this.hold,
+        this.help,
         this.end,
       ),
     ];
@@ -152,6 +160,8 @@ class Dock extends Part {
     attribute(this.hold, "aria-pressed", String(held));
     setIcon(this.holdIcon, held ? "play" : "pause");
     say(this.holdText, t(held ? "unhold" : "hold"));
+    show(this.help, call.escalation === null && state.calls.has(call.id));
+    this.help.disabled = busy || !state.link.up;
     this.end.disabled = !state.calls.has(call.id) || !state.link.up;
   }
 

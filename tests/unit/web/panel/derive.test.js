@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { banner, hears, hindrance, micOpen, mine, MODES, ordered } from "../../../../web/static/derive.js";
+import { asking, banner, hears, hindrance, micOpen, mine, MODES, ordered } from "../../../../web/static/derive.js";
 import { call, engagement, state } from "./fixtures.js";
 
 /** @import {Pending, Phase} from "../../../../web/static/types.js" */
@@ -121,4 +121,24 @@ test("the picture of who hears whom is the truth table", () => {
   };
   for (const mode of MODES) assert.equal([...hears(mode, { open: true })].sort().join(" "), table[mode], mode);
   assert.equal([...hears(null, { open: false })].sort().join(" "), "ai>caller caller>ai");
+});
+
+test("calls for a person come by priority, then by deadline; help asked for while somebody speaks counts", () => {
+  const at = (/** @type {number} */ minute) => `2026-11-22T10:${String(minute).padStart(2, "0")}:00Z`;
+  const asked = (/** @type {any} */ facts) => ({ reason: "x", priority: "urgent", raised_at: at(5), ...facts });
+  const ben = engagement({ agent: "ben", leg: "leg-2", since: at(10) });
+  const now = state([
+    call({ id: "no deadline", escalation: asked({}) }),
+    call({ id: "later", escalation: asked({ deadline_at: at(30) }) }),
+    call({ id: "sooner", escalation: asked({ deadline_at: at(20) }) }),
+    call({ id: "waits longer", escalation: asked({ raised_at: at(1) }) }),
+    call({ id: "emergency", escalation: asked({ priority: "emergency", deadline_at: at(50) }) }),
+    call({ id: "answered", escalation: asked({}), engagements: [ben] }),
+    call({ id: "help", escalation: asked({ raised_at: at(11) }), engagements: [ben] }),
+    call({ id: "calm" }),
+  ]);
+  assert.deepEqual(
+    asking(now).map((one) => one.id),
+    ["emergency", "sooner", "later", "waits longer", "no deadline", "help"],
+  );
 });
