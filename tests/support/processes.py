@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -47,7 +47,8 @@ def children(pid: int) -> list[int]:
     """Direct children, oldest first."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(number) for number in task.read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):  # that thread has just ended
+            found += [int(number) for number in task.read_text().split()]
     return sorted(found)
 
 
