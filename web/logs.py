@@ -8,7 +8,13 @@ import sys
 from typing import Literal
 
 import structlog
+from structlog.dev import plain_traceback
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+_TRACES = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+"""Never with local variables, which structlog shows by default: they hold passwords and what callers said."""
 
 Format = Literal["auto", "console", "json"]
 
@@ -25,9 +31,9 @@ def configure(*, form: Format = "auto", level: str = "info", pii: bool = False) 
     if not pii:
         shared.append(_without_personal_data)
     last: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACES, structlog.processors.JSONRenderer()]
         if json_lines
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
     )
     structlog.configure(
         processors=[

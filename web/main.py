@@ -6,6 +6,7 @@ call back meanwhile); a failure of one engagement, leg or client ends only that.
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal

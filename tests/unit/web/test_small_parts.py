@@ -91,6 +91,29 @@ def test_personal_data_is_logged_only_when_asked_for(pii: bool, capsys: pytest.C
     assert (second["event"], second["level"]) == ("hello there", "warning")
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_traces_show_no_local_variables(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def login(password: str) -> None:
+        raise RuntimeError(f"with {len(password)} characters")
+
+    try:
+        logs.configure(form=form)
+        for logger in (structlog.get_logger("test"), logging.getLogger("library")):
+            try:
+                login("hunter2-hunter2".upper())
+            except RuntimeError:
+                logger.exception("failed")
+    finally:
+        root.handlers[:], root.level = before
+        structlog.reset_defaults()
+    said = capsys.readouterr().err
+    assert said.count("with 15 characters") >= 2
+    assert "HUNTER2" not in said
+
+
 def test_a_self_signed_certificate_is_made_once_and_fits(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path, "10.0.0.5")
     assert key.stat().st_mode & 0o777 == 0o600
