@@ -1,49 +1,32 @@
 """Runs one engagement: feeds the takeover machine, carries out its commands, tells everybody what came of it."""
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import assert_never
 
 import structlog
 
 from ..domain import takeover
 from ..domain.calls import Call, Engagement, Mode, PatchId, Phase
 from ..domain.errors import (
-    AlreadyTaken,
     CallEnded,
-    ChannelGone,
-    LegNotReady,
-    PbxTimeout,
-    PbxUnavailable,
     StoreUnavailable,
     TakeoverError,
     VerbRefused,
 )
-from ..domain.events import AgentPresent
 from ..domain.people import Actor
 from ..domain.takeover import (
     CallerLeft,
     Change,
-    ClosePatch,
     Command,
-    Done,
     Due,
-    Engage,
-    GiveBack,
     Input,
     Leave,
-    Lost,
     Prepare,
-    Prepared,
-    Refused,
-    Seen,
-    SwitchTo,
-    Verify,
     Wait,
 )
-from ..ports import AgentLegs, Endpoint, Engaged, EngagementKeeper, Journal, Pbx
+from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
+from .hands import Errand, Hands, Timing
 from .notices import Notices
 from .record import Record
 from .registry import Registry
@@ -52,26 +35,6 @@ log = structlog.get_logger(__name__)
 
 LISTENER_UNFIT = frozenset({"no-such-leg", "worker-late"})
 """What makes a leg unfit even for listening, where no microphone is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """All in seconds."""
-
-    renew: float = 1.0
-    """Between two renewals of the PBX's dead-man (5 s)."""
-    unfit: float = 2.0
-    """A leg that has been unfit for so long leaves the call."""
-    give_back: float = 1.0
-    """For the PBX's confirmation of one try to give back."""
-    record: float = 0.1
-    """How long a giving back waits for its record before it goes to the reserve."""
-    retry: float = 0.5
-    """Before something unconfirmed is tried again."""
-    settle: float = 0.15
-    """How long the reason of an end waits for a better one: the PBX reports the agent's end before the caller's."""
-    leave: float = 3.0
-    """How long those who wait for an end wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +56,6 @@ class Conductor:
         self.call = call
         self.pbx = pbx
         self.engagement = engagement
-        self.patch: PatchId | None = None
         self.note = ""
         self.outcome = ""
         self.left = asyncio.Event()
@@ -107,9 +69,7 @@ class Conductor:
         self._asked_mode: Mode | None = engagement.mode
         self._answer: asyncio.Future[Engagement] = asyncio.get_running_loop().create_future()
         self._taken = True
-        self._error: TakeoverError | None = None
-        self._endpoint: Endpoint | None = None
-        self._channel = ""
+        self._hands = Hands(pbx, parts.legs, parts.registry, call, engagement, self.record, self.left, parts.timing)
         self._spoken: Mode | None = None
         self._since = engagement.since
         self._asked_at = engagement.since
@@ -124,6 +84,10 @@ class Conductor:
         return takeover.holds_floor(self._state) or (
             self._asked_mode is not None and self._asked_mode.speaks and not self.ended
         )
+
+    @property
+    def patch(self) -> PatchId | None:
+        return self._hands.patch
 
     @property
     def ended(self) -> bool:
@@ -155,7 +119,7 @@ class Conductor:
         self._asked_mode = mode
         self._asked_at = datetime.now(UTC)
         self._taken = False
-        self._error = None
+        self._hands.error = None
         self._answer = asyncio.get_running_loop().create_future()
 
     def unclaim(self) -> None:
@@ -203,94 +167,11 @@ class Conductor:
             else:
                 tasks.create_task(self._carry_out(command))
 
-    async def _carry_out(self, command: Prepare | Engage | SwitchTo | Verify | GiveBack | ClosePatch) -> None:
-        try:
-            answer = await self._perform(command)
-        except TakeoverError as error:
-            answer = self._failed(command, error)
-        except TimeoutError:
-            answer = Lost(command.seq)
-        except Exception:  # whatever an adapter throws: unknown effect, so the machine verifies or gives back
-            log.exception("engagement.command-fault", engagement=self.engagement.id, command=type(command).__name__)
-            answer = Lost(command.seq, "fault")
+    async def _carry_out(self, command: Errand) -> None:
+        answer = await self._hands.carry_out(command, self._state.mode)
+        if self.ended and isinstance(command, Prepare):
+            await self._hands.drop()  # the patch came too late
         self.post(answer)
-
-    async def _perform(self, command: Prepare | Engage | SwitchTo | Verify | GiveBack | ClosePatch) -> Input:
-        match command:
-            case Prepare(seq, mode, patch):
-                return await self._prepare(seq, mode, patch)
-            case Engage(seq, mode, emergency):
-                if emergency:
-                    self.record.emergency(mode, None)
-                if self._endpoint is None:
-                    raise LegNotReady(self.engagement.leg, "no-patch")
-                engaged = await self.pbx.engage(self.call, self._endpoint, mode)
-                self._channel = engaged.channel
-            case SwitchTo(seq, mode, emergency):
-                if emergency:
-                    self.record.emergency(mode, self._state.mode)
-                self._channel = (await self.pbx.switch(self._engaged(), mode)).channel
-            case Verify(seq):
-                return Seen(seq, await self._look())
-            case GiveBack(seq, why):
-                await self.record.leaving(why)
-                async with asyncio.timeout(self._parts.timing.give_back):
-                    await self.pbx.release(self._engaged())
-            case ClosePatch(seq):
-                await self._close()
-            case _:
-                assert_never(command)
-        return Done(command.seq)
-
-    async def _prepare(self, seq: int, mode: Mode, patch: bool) -> Input:
-        """Intent and patch at once: neither has an effect in the call, and both precede the one that has."""
-        if not patch:
-            recorded = await self.record.intent(mode, self._state.mode)
-        else:
-            intent, opened = await asyncio.gather(self.record.intent(mode, None), self._open(), return_exceptions=True)
-            if isinstance(opened, BaseException):
-                raise opened
-            if isinstance(intent, BaseException):
-                raise intent
-            recorded = intent
-        if not recorded:
-            self._error = StoreUnavailable("the audit could not be written, and listening needs its record")
-        return Prepared(seq, recorded)
-
-    async def _open(self) -> None:
-        endpoint = await self._parts.legs.open_patch(self.engagement.leg)
-        self._endpoint, self.patch = endpoint, PatchId(endpoint.uuid)
-        if self.ended:
-            await self._close()
-
-    async def _close(self) -> None:
-        if self.patch is not None:
-            await self._parts.legs.close_patch(self.patch)
-        self.left.set()
-
-    async def _look(self) -> Mode | None:
-        snapshot = await self.pbx.snapshot()
-        return next((e.mode for e in snapshot.events if isinstance(e, AgentPresent) and e.patch == self.patch), None)
-
-    def _failed(self, command: Command, error: TakeoverError) -> Input:
-        if isinstance(error, AlreadyTaken):
-            error = AlreadyTaken(self.call.id, self._rival())
-        if not isinstance(command, GiveBack | ClosePatch | Verify):
-            self._error = error
-        log.info("engagement.refused", engagement=self.engagement.id, command=type(command).__name__, why=str(error))
-        if isinstance(error, PbxUnavailable | PbxTimeout):
-            return Lost(command.seq, error.slug)
-        if isinstance(command, GiveBack) and isinstance(error, ChannelGone | CallEnded):
-            return Done(command.seq)
-        if isinstance(command, SwitchTo) and not isinstance(error, AlreadyTaken):
-            return Lost(command.seq, error.slug)  # only "somebody speaks" says for sure that the old mode holds
-        return Refused(command.seq, error.slug)
-
-    def _rival(self) -> str:
-        """Who speaks instead of us: the PBX knows only the channel."""
-        others = self._parts.registry.engagements(self.call.id)
-        names = [e.agent_name for e in others if e.mode.speaks and e.id != self.engagement.id]
-        return names[-1] if names else "another service"
 
     # Telling
 
@@ -335,8 +216,8 @@ class Conductor:
             self._answer.exception()  # whoever asked may have gone: then nobody misses the answer
 
     def _refusal(self, wish: Mode) -> TakeoverError:
-        if self._error is not None:
-            return self._error
+        if self._hands.error is not None:
+            return self._hands.error
         if self._caller_left.is_set():
             return CallEnded(self.call.id)
         why = self._state.why or "the call changed meanwhile"
@@ -365,10 +246,7 @@ class Conductor:
 
     async def _finish(self) -> None:
         why = self._state.why
-        try:
-            await self._close()
-        except TakeoverError as error:  # the worker is gone, and the patch with it
-            log.info("engagement.patch-not-closed", engagement=self.engagement.id, why=str(error))
+        await self._hands.drop()
         if why == takeover.AGENT_GONE:
             why = await self._better_reason(why)
             self._parts.registry.disengaged(self.engagement.id, why)
@@ -390,15 +268,13 @@ class Conductor:
         if not self._answer.done():
             self._answer.set_exception(VerbRefused(self.pbx.name, "engage", "an internal fault"))
             self._answer.exception()
-        try:
-            await self._close()
-        except Exception:  # nothing is left to try: the PBX's dead-man gives the call back
-            log.exception("engagement.patch-not-closed", engagement=self.engagement.id)
+        await self._hands.drop()
         self._parts.registry.disengaged(self.engagement.id, "fault")
 
     # The dead-man
 
     async def _renew(self) -> None:
+        """Feeds the PBX's dead-man while the leg is fit; a leg that stays unfit leaves."""
         timing = self._parts.timing
         unfit = 0
         while True:
@@ -408,20 +284,12 @@ class Conductor:
             reason = self._unfit()
             if reason is None:
                 unfit = 0
-                await self._guarded(self._renew_once())
+                if not await self._hands.renew(self._state.mode):
+                    self.post(Leave(takeover.AGENT_GONE))
                 continue
             unfit += 1
             if (unfit - 1) * timing.renew >= timing.unfit:
                 self.post(Leave(reason))
-
-    async def _renew_once(self) -> None:
-        try:
-            async with asyncio.timeout(self._parts.timing.renew):
-                await self.pbx.renew(self._engaged())
-        except ChannelGone:
-            self.post(Leave(takeover.AGENT_GONE))
-        except (TakeoverError, TimeoutError) as error:  # the PBX's dead-man is the judge
-            log.debug("engagement.not-renewed", engagement=self.engagement.id, why=str(error))
 
     def _unfit(self) -> str | None:
         """Why the leg is unfit for the mode, None when it is fit."""
@@ -430,12 +298,3 @@ class Conductor:
             return None if legs.alive(leg) else legs.not_alive_reason(leg) or "no-microphone"
         reason = legs.not_alive_reason(leg)
         return reason if reason in LISTENER_UNFIT else None
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception:  # a broken renewal must not end the engagement: without it the dead-man does, on the PBX
-            log.exception("engagement.renewal-fault", engagement=self.engagement.id)
-
-    def _engaged(self) -> Engaged:
-        return Engaged(self.call.id, self.patch or PatchId(""), self._channel, self._state.mode)

@@ -1,11 +1,12 @@
 """The audit of one engagement: intent before effect, what came of it, and what to do when the store fails."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from ..domain.calls import Call, Engagement, Mode
-from ..domain.errors import StoreUnavailable
+from ..domain.errors import StoreUnavailable, TakeoverError
 from ..domain.people import Actor
 from ..ports import Journal
 
@@ -66,12 +67,8 @@ class Record:
         await self._finish(self._release, "ok")
 
     async def _finish(self, number: int | None, result: str) -> None:
-        if number is None:
-            return
-        try:
-            await self._journal.outcome(number, result, {"engagement": self._engagement.id})
-        except StoreUnavailable as error:
-            log.warning("audit.outcome-lost", call=self._call.id, intent=number, result=result, why=error.why)
+        if number is not None:
+            await close(self._journal, number, result, {"engagement": self._engagement.id})
 
     def _facts(self, mode: Mode, was: Mode | None) -> dict[str, str]:
         was_fact = {"was": was.value} if was is not None and was is not mode else {}
@@ -80,3 +77,30 @@ class Record:
     def _base(self) -> dict[str, str]:
         origin = {"origin": self._actor.origin} if self._actor.origin else {}
         return {"engagement": self._engagement.id, "leg": self._engagement.leg} | origin
+
+
+async def audited(
+    journal: Journal, actor: Actor, act: str, call: Call, facts: dict[str, str], verb: Callable[[], Awaitable[None]]
+) -> None:
+    """One act that stands alone: its intent, the act, and what came of it. Not done when the store fails."""
+    origin = {"origin": actor.origin} if actor.origin else {}
+    number = await journal.intent(actor.id, act, call.id, facts | origin)
+    result = "ok"
+    try:
+        await verb()
+    except TakeoverError as error:
+        result = error.slug
+        raise
+    except BaseException:
+        result = "fault"
+        raise
+    finally:
+        await close(journal, number, result)
+
+
+async def close(journal: Journal, number: int, result: str, facts: dict[str, str] | None = None) -> None:
+    """Writes an outcome; one that cannot be written is in the process log only."""
+    try:
+        await journal.outcome(number, result, facts or {})
+    except StoreUnavailable as error:
+        log.warning("audit.outcome-lost", intent=number, result=result, why=error.why)

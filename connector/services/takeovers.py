@@ -10,7 +10,7 @@ speaking and giving back go through with an emergency record, because the caller
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -27,15 +27,16 @@ from ..domain.errors import (
     NotAllowed,
     PbxTimeout,
     PbxUnavailable,
-    StoreUnavailable,
     TakeoverError,
 )
 from ..domain.events import AgentGone, AgentPresent, AiGone, CallGone, FellBack, PbxDown, PbxEvent, SnapshotTaken
 from ..domain.people import Act, Actor, Denied, may
 from ..domain.takeover import AgentLeft, AiLeft, CallerLeft, Input, Leave, PatchLost, PbxLost, Seen
-from ..ports import AgentLegs, Engaged, EngagementKeeper, Journal, Pbx
-from .conductor import LISTENER_UNFIT, Conductor, Parts, Timing
+from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
+from .conductor import LISTENER_UNFIT, Conductor, Parts
+from .hands import Timing, release_orphan
 from .notices import Notices
+from .record import audited
 from .registry import WHY_AI_GONE, Registry
 from .transcripts import Transcripts
 
@@ -138,7 +139,7 @@ class Takeovers:
         async def set_hold() -> None:
             await self._legs.set_leg(conductor.engagement.leg, hold=on)
 
-        await self._audited(actor, "hold", conductor.call, facts, set_hold)
+        await audited(self._journal, actor, "hold", conductor.call, facts, set_hold)
         conductor.hold(on)
         return conductor.engagement
 
@@ -197,7 +198,7 @@ class Takeovers:
                 self._hung_up.discard(call)
                 raise
 
-        await self._audited(actor, "hangup", found, {}, end)
+        await audited(self._journal, actor, "hangup", found, {}, end)
 
     async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
         """Sends the caller to a configured destination; AI and agents leave."""
@@ -205,7 +206,7 @@ class Takeovers:
         self._permit(actor, "transfer", found)
         pbx = self._pbx(found)
         facts = {"to": destination_key[:64]}
-        await self._audited(actor, "transfer", found, facts, lambda: pbx.transfer(found, destination_key))
+        await audited(self._journal, actor, "transfer", found, facts, lambda: pbx.transfer(found, destination_key))
 
     async def dtmf(self, actor: Actor, call: CallId, digits: str) -> None:
         """Sends digits towards the AI's side. They may be a secret, so the audit has their number only."""
@@ -215,7 +216,7 @@ class Takeovers:
         self._permit(actor, "dtmf", found)
         pbx = self._pbx(found)
         facts = {"count": str(len(digits))}
-        await self._audited(actor, "dtmf", found, facts, lambda: pbx.send_dtmf(found, digits))
+        await audited(self._journal, actor, "dtmf", found, facts, lambda: pbx.send_dtmf(found, digits))
 
     async def coach(self, actor: Actor, call: CallId, text: str) -> None:
         """Guidance to the AI while it talks."""
@@ -227,28 +228,7 @@ class Takeovers:
         async def send() -> None:
             self._notices.coach(found, text, actor.name)
 
-        await self._audited(actor, "coach", found, {"length": str(len(text))}, send)
-
-    async def _audited(
-        self, actor: Actor, act: str, call: Call, facts: dict[str, str], verb: Callable[[], Awaitable[None]]
-    ) -> None:
-        if actor.origin:
-            facts = facts | {"origin": actor.origin}
-        number = await self._journal.intent(actor.id, act, call.id, facts)
-        result = "ok"
-        try:
-            await verb()
-        except TakeoverError as error:
-            result = error.slug
-            raise
-        except BaseException:
-            result = "fault"
-            raise
-        finally:
-            try:
-                await self._journal.outcome(number, result, {})
-            except StoreUnavailable as error:
-                log.warning("audit.outcome-lost", intent=number, result=result, why=error.why)
+        await audited(self._journal, actor, "coach", found, {"length": str(len(text))}, send)
 
     # Claims; nothing here awaits before the claim stands
 
@@ -418,24 +398,4 @@ class Takeovers:
             return
         pbx = self._pbxs.get(event.call.partition("~")[0])
         if pbx is not None and self._tasks is not None:
-            self._spawn(self._release_orphan(pbx, event))
-
-    async def _release_orphan(self, pbx: Pbx, event: AgentPresent) -> None:
-        """A patch of ours from before a crash, or one that came after its engagement was given up."""
-        facts = {"patch": event.patch, "mode": event.mode.value, "why": "orphan"}
-        try:
-            number = await self._journal.intent("service", "release", event.call, facts)
-        except StoreUnavailable:
-            number = self._journal.emergency_intent("service", "release", event.call, facts)
-        result = "ok"
-        try:
-            await pbx.release(Engaged(event.call, event.patch, event.channel, event.mode))
-        except TakeoverError as error:  # the PBX's dead-man, which nobody feeds, ends it
-            result = error.slug
-        except Exception:  # an orphan must never take the living with it
-            log.exception("takeovers.orphan-fault", patch=event.patch, call=event.call)
-            result = "fault"
-        try:
-            await self._journal.outcome(number, result, {})
-        except StoreUnavailable as error:
-            log.warning("audit.outcome-lost", intent=number, result=result, why=error.why)
+            self._spawn(release_orphan(pbx, self._journal, event))

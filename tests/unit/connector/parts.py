@@ -12,7 +12,7 @@ from connector.domain.errors import LegNotReady, StoreUnavailable
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
 from connector.services.changes import AiNotice, Change, EngagementChanged
-from connector.services.conductor import Timing
+from connector.services.hands import Timing
 from connector.services.registry import Registry, follow
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
