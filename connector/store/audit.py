@@ -204,6 +204,8 @@ class Audit:
                 waiting.number.set_exception(StoreUnavailable(why))
             else:
                 waiting.number.set_result(numbers[index])
+        if numbers:  # after those who wait for it
+            log.info("audit.head", head=str(self._head))
 
     async def _append(self, entries: Sequence[Entry]) -> list[int]:
         if not entries:
@@ -218,7 +220,6 @@ class Audit:
             self._head = None
             raise
         self._head = head
-        log.info("audit.head", head=str(head))
         return numbers
 
     def _append_in(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[int], Head]:
