@@ -91,7 +91,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
     found = [
         *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations, parts.ice_servers),
         *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations, parts.store.audit),
-        *engagement_routes(parts.takeovers, parts.desk.owned),
+        *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
         *leg_routes(parts.desk),
         *admin_routes(parts.store),
         *health_routes(parts.registry, parts.media_faults, samples),

@@ -114,6 +114,11 @@ class Transfer(Body):
     to: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
+class WrapUp(Body):
+    outcome: Annotated[Line, Field(min_length=1, max_length=64)]
+    note: Annotated[Text, Field(max_length=MAX_NOTE)] = ""
+
+
 class NewTurn(Body):
     turn: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
     speaker: Literal["caller", "ai", "agent"]

@@ -90,6 +90,8 @@ class Route:
     """A TypedDict, for the OpenAPI document."""
     status: int = 200
     query: tuple[str, ...] = field(default=())
+    live: bool = True
+    """Whether the ``{call}`` of the path must be live; otherwise the handler itself decides whose it was."""
 
 
 class Router:
@@ -113,7 +115,7 @@ class Router:
             body = await _read(request, route.body) if route.body is not None else None
             act = route.act(body) if callable(route.act) else route.act
             found = None
-            if "call" in request.match_info:
+            if "call" in request.match_info and route.live:
                 found = self._calls.call(CallId(request.match_info["call"]))
             if who is not None and act != "public" and act != "login":
                 demand(who.actor, act, found)

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connector.domain.calls import EngagementId
+from connector.domain.calls import CallId, Engagement, EngagementId, Phase
 from connector.domain.people import Act
 from connector.services.takeovers import Takeovers
+from connector.store.engagements import Engagements
 
-from ..messages import ChangeEngagement, Dtmf, Engage, EngagementJson, Nothing, Release, Transfer
+from ..errors import BadRequest, Fault, NotFound
+from ..messages import ChangeEngagement, Dtmf, Engage, EngagementJson, Nothing, Release, Transfer, WrapUp
 from ..routing import Ask, Route
 from ..views import engagement_json
 
 
-def engagement_routes(takeovers: Takeovers, owned: Callable[[str, str], None]) -> list[Route]:
+def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable[[str, str], None]) -> list[Route]:
     """`owned(session, leg)` raises `NotFound` unless the leg is that session's."""
 
     def engagement(ask: Ask) -> EngagementId:
@@ -43,6 +45,18 @@ def engagement_routes(takeovers: Takeovers, owned: Callable[[str, str], None]) -
     async def dtmf(ask: Ask) -> None:
         await takeovers.dtmf(ask.actor, ask.call.id, ask.body(Dtmf).digits)
 
+    async def wrap_up(ask: Ask) -> None:
+        body, call = ask.body(WrapUp), CallId(ask.request.match_info["call"])
+        mine = [past for past in await keeper.of_call(call) if past.agent == ask.actor.id]
+        if not mine:
+            raise NotFound(f"You were in no call {call[:64]!r}; wrap up a call of your own.")
+        last = mine[-1]
+        if last.ended is None:
+            raise BadRequest(Fault("call", "", "you are still in it; leave it first"))
+        note = "\n".join(filter(None, (last.note, body.note)))
+        was = Engagement(last.id, call, last.agent, last.agent_name, "", last.mode, Phase.ENDED, last.since)
+        await keeper.put(was, last.ended, note, body.outcome)
+
     call, one = "/api/v1/calls/{call}", "/api/v1/engagements/{engagement}"
     return [
         Route("POST", f"{call}/engagements", _mode, engage, "Claim and engage", Engage, EngagementJson, 201),
@@ -51,6 +65,7 @@ def engagement_routes(takeovers: Takeovers, owned: Callable[[str, str], None]) -
         Route("POST", f"{call}/hangup", "hangup", hangup, "End the call", Nothing, status=204),
         Route("POST", f"{call}/transfer", "transfer", transfer, "Send the caller elsewhere", Transfer, status=204),
         Route("POST", f"{call}/dtmf", "dtmf", dtmf, "Send digits", Dtmf, status=204),
+        Route("POST", f"{call}/wrap-up", "wrap-up", wrap_up, "What came of my part", WrapUp, status=204, live=False),
     ]
 
 

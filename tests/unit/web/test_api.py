@@ -189,3 +189,26 @@ async def test_the_address_behind_a_proxy(house: House, trusted: bool) -> None:
     await visitor.ask("POST", "session", {"username": "anna", "password": PASSWORD}, headers=headers)
     row = (await house.store.audit.read())[0]
     assert row.facts["address"] == ("198.51.100.7" if trusted else "127.0.0.1")
+
+
+async def test_ones_own_part_is_wrapped_up_also_after_the_call(house: House) -> None:
+    anna, ben = await house.person("anna"), await house.person("ben")
+    call, leg = house.call(), await anna.leg()
+    path, body = f"calls/{call}/wrap-up", {"outcome": "sold", "note": "two of them"}
+    assert (await anna.ask("POST", path, body)).slug == "not-found"
+    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    early = await anna.ask("POST", path, body)
+    assert early.body["detail"] == "call: you are still in it; leave it first"
+    await anna.ask("POST", f"engagements/{made.body['id']}/release", {"note": "be kind"})
+
+    async def ended() -> bool:
+        return (await house.store.engagements.of_call(call))[0].ended is not None
+
+    async with asyncio.timeout(5):
+        while not await ended():  # noqa: ASYNC110 - the store has no event
+            await asyncio.sleep(0.01)
+    house.hang_up(call)
+    assert (await anna.ask("POST", path, body)).status == 204
+    kept = (await house.store.engagements.of_call(call))[0]
+    assert (kept.outcome, kept.note, kept.ended) == ("sold", "be kind\ntwo of them", "released")
+    assert (await ben.ask("POST", path, body)).slug == "not-found"
