@@ -8,7 +8,7 @@ from typing import Any
 
 from . import tones
 from .ai_platform import Platform
-from .measure import Frame, Observer, Switch
+from .measure import AFTER_S, Frame, Observer, Switch
 from .rtp import Report
 from .sip import SipCall
 from .talk import Leg, asked_at
@@ -92,7 +92,9 @@ class ToneCall:
 
     async def run(self) -> None:
         """Measures until somebody hangs up."""
-        self._observer = Observer(self.heard_by_caller.frames, self._tone.sent, self._measured)
+        self._observer = Observer(
+            self.heard_by_caller.frames, self._tone.sent, self._measured, speaks_within=AFTER_S
+        )  # a tone is never silent
         await self._observer.run()
 
     def _measured(self, switch: Switch) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from web.demo import report, tones
-from web.demo.measure import Frame, Switch, ai_back_ms, ai_in, carries, switched
+from web.demo.measure import Frame, Received, Switch, carries, listen, switched
 from web.demo.report import Ears, Moments
 from web.demo.rtp import Report
 from web.demo.tones import Samples
@@ -37,51 +37,57 @@ def _over_the_line(frames: list[Frame]) -> list[Frame]:
 
 def test_a_packet_carries_the_ai_through_two_codecs_and_in_its_pauses_and_no_other_voice() -> None:
     ai, agent = _sent(_voice(1)), _sent(_voice(2))
-    assert all(flag for _, flag in ai_in(_over_the_line(ai)[2:], ai))
-    assert not any(flag for _, flag in ai_in(_over_the_line(agent)[2:], ai))
+    assert all(packet.ai and packet.sounds for packet in listen(_over_the_line(ai)[2:], ai))
+    assert not any(packet.ai for packet in listen(_over_the_line(agent)[2:], ai))
 
 
 def test_silence_and_too_little_sent_carry_nothing() -> None:
-    assert carries(np.zeros(FRAME, np.int16), _voice(1)) == 0
+    silence = np.zeros(FRAME, np.int16)
+    assert carries(silence, _voice(1)) == 0
     assert carries(_voice(1)[:FRAME], _voice(1)[: FRAME - 1]) == 0
-    assert ai_in([(1.0, _voice(1)[:FRAME])], []) == [(1.0, False)]
+    assert listen([(1.0, _voice(1)[:FRAME])], []) == [Received(1.0, ai=False, sounds=True)]
+    assert listen([(1.0, tones.ulaw_decode(tones.ulaw_encode(silence)))], []) == [Received(1.0, ai=False, sounds=False)]
 
 
-def _flags(*spans: tuple[int, bool], start: float = 0.0) -> list[tuple[float, bool]]:
-    carried = [flag for count, flag in spans for _ in range(count)]
-    return [(start + index * PERIOD, flag) for index, flag in enumerate(carried)]
+def _packets(text: str, start: float = 0.0) -> list[Received]:
+    """One letter per packet of 20 ms: `a` the AI, `-` silence, `h` the human."""
+    return [Received(start + at * PERIOD, letter == "a", letter != "-") for at, letter in enumerate(text)]
+
+
+AI, HUMAN, NOBODY = "a" * 10, "h" * 50, "-" * 50
 
 
 def test_the_switch_is_the_first_packet_of_a_run_without_the_ai() -> None:
-    flags = _flags((10, True), (50, False))
-    assert switched(flags, since=0.17) == Switch(heard_ms=30.0, gap_ms=20.0)
+    assert switched(_packets(AI + HUMAN), since=0.17) == Switch(heard_ms=30.0, gap_ms=20.0)
+
+
+def test_silence_between_ai_and_human_is_a_gap() -> None:
+    assert switched(_packets(AI + "---" + HUMAN), since=0.17) == Switch(heard_ms=90.0, gap_ms=80.0)
+
+
+def test_a_human_who_is_silent_is_timed_by_the_open_line() -> None:
+    assert switched(_packets(AI + NOBODY), since=0.17) == Switch(heard_ms=30.0, gap_ms=20.0)
+    assert switched(_packets(AI + "-" * 20 + HUMAN), since=0.17) == Switch(heard_ms=30.0, gap_ms=20.0)
+    assert switched(_packets(AI + "-" * 20 + HUMAN), since=0.17, speaks_within=1.0) == Switch(430.0, 420.0)
 
 
 def test_one_packet_that_was_not_recognised_is_no_switch() -> None:
-    assert switched(_flags((10, True), (1, False), (5, True), (50, False)), since=0.15) == Switch(170.0, 20.0)
+    assert switched(_packets(AI + "haaaaa" + HUMAN), since=0.15) == Switch(170.0, 20.0)
 
 
 def test_a_hole_in_the_stream_is_the_gap() -> None:
-    flags = [*_flags((10, True)), *_flags((50, False), start=0.33)]
-    assert switched(flags, since=0.17) == Switch(heard_ms=160.0, gap_ms=150.0)
+    packets = [*_packets(AI), *_packets(HUMAN, start=0.33)]
+    assert switched(packets, since=0.17) == Switch(heard_ms=160.0, gap_ms=150.0)
 
 
 def test_a_stall_right_after_the_switch_counts_too() -> None:
-    flags = [*_flags((10, True), (5, False)), *_flags((50, False), start=0.5)]
-    found = switched(flags, since=0.17)
-    assert found is not None
-    assert found.heard_ms == pytest.approx(30)
-    assert found.gap_ms == pytest.approx(220)
+    packets = [*_packets(AI + "hhhhh"), *_packets(HUMAN, start=0.5)]
+    assert switched(packets, since=0.17) == Switch(heard_ms=30.0, gap_ms=220.0)
 
 
 def test_an_ai_that_never_falls_silent_is_no_switch() -> None:
-    assert switched(_flags((100, True)), since=0.5) is None
-    assert switched(_flags((100, True), (2, False)), since=0.5) is None
-
-
-def test_the_return_is_the_first_packet_with_the_ai() -> None:
-    assert ai_back_ms(_flags((10, False), (10, True)), since=0.15) == pytest.approx(50)
-    assert ai_back_ms(_flags((10, False)), since=0.15) is None
+    assert switched(_packets("a" * 100), since=0.5) is None
+    assert switched(_packets("a" * 100 + "hh"), since=0.5) is None
 
 
 def _recording(*spans: tuple[float, float, float]) -> Recording:
