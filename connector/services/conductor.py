@@ -62,7 +62,14 @@ class Conductor:
         """The agent is out; or at least our end of the patch is closed, so that the PBX puts the agent out."""
         self.over = asyncio.Event()
         """The engagement has ended: the agent is out for sure."""
-        self.record = Record(parts.journal, actor, call, engagement, parts.timing.record)
+        self.record = Record(
+            parts.journal,
+            actor,
+            call,
+            engagement,
+            patience=parts.timing.record,
+            speaking_patience=parts.timing.speak,
+        )
         self._parts = parts
         self._state, self._first = takeover.begin(engagement.mode)
         self._mailbox: asyncio.Queue[Input] = asyncio.Queue()

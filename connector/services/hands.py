@@ -54,6 +54,8 @@ class Timing:
     """For the PBX's confirmation of one try to give back."""
     record: float = 0.1
     """How long a giving back waits for its record before it goes to the reserve."""
+    speak: float = 0.3
+    """The same before speaking: a caller in distress must not wait for a disk."""
     retry: float = 0.5
     """Before something unconfirmed is tried again."""
     settle: float = 0.15

@@ -16,24 +16,42 @@ log = structlog.get_logger(__name__)
 class Record:
     """Writes the acts of one engagement into the journal. Only `intent` can say no."""
 
-    def __init__(self, journal: Journal, actor: Actor, call: Call, engagement: Engagement, patience: float) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        actor: Actor,
+        call: Call,
+        engagement: Engagement,
+        *,
+        patience: float,
+        speaking_patience: float,
+    ) -> None:
         self._journal = journal
         self._actor = actor
         self._call = call
         self._engagement = engagement
         self._patience = patience
+        self._speaking_patience = speaking_patience
         self._act: int | None = None
         self._release: int | None = None
         self.extra: dict[str, str] = {}
         """Facts of the act at hand: the reason of an override."""
 
     async def intent(self, mode: Mode, was: Mode | None) -> bool:
-        """Puts on record that the agent is about to be in `mode`. False when the store failed."""
+        """Puts on record that the agent is about to be in `mode`. False when the store failed.
+
+        Speaking, and giving back by listening again, waits only a moment: a row that comes too late stays in the
+        audit as an intent without an outcome, beside the emergency record.
+        """
+        urgent = mode.speaks or (was is not None and was.speaks)
         try:
-            self._act = await self._journal.intent(self._actor.id, mode.value, self._call.id, self._facts(mode, was))
-        except StoreUnavailable as error:
+            async with asyncio.timeout(self._speaking_patience if urgent else None):
+                self._act = await self._journal.intent(
+                    self._actor.id, mode.value, self._call.id, self._facts(mode, was)
+                )
+        except (StoreUnavailable, TimeoutError) as error:
             self._act = None
-            log.warning("audit.unavailable", call=self._call.id, act=mode.value, why=error.why)
+            log.warning("audit.unavailable", call=self._call.id, act=mode.value, why=str(error) or "too slow")
             return False
         return True
 

@@ -289,6 +289,8 @@ class Audit:
                 self._stored[entry.reserve] = await self._write(entry)
         if len(self._reserve.entries) == len(waiting):  # nobody has added one meanwhile
             self._reserve.clear()
+            awaited = {entry.reserve for entry in self._open.values()}
+            self._stored = {id_: number for id_, number in self._stored.items() if id_ in awaited}
 
 
 def _advance(connection: Connection, before: Head, after: Head) -> bool:

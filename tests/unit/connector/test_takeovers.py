@@ -748,6 +748,22 @@ async def test_speaking_and_giving_back_go_through_without_the_store() -> None:
 
 
 @virtual_time
+async def test_a_slow_store_does_not_hold_up_a_takeover_but_holds_up_listening() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        s.journal.delay = 2
+        began = asyncio.get_running_loop().time()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        assert asyncio.get_running_loop().time() - began < 0.4
+        assert [act.act for act in s.journal.reserve] == ["takeover"]
+        await s.takeovers.engage(BEN, call.call.id, Mode.MONITOR, "leg-b")
+        assert asyncio.get_running_loop().time() - began >= 2
+        assert [act.act for act in s.journal.reserve] == ["takeover"]
+        assert s.registry.engagements()[0].id == engagement.id
+
+
+@virtual_time
 async def test_a_slow_store_does_not_hold_up_giving_back() -> None:
     async with service() as s:
         call = s.make_call()
