@@ -132,8 +132,12 @@ class Takeovers:
         return await self._switch(actor, conductor, mode, None, speakers)
 
     async def hold(self, actor: Actor, engagement: EngagementId, on: bool) -> Engagement:
-        """Music for the caller, from our worker; the PBX is not asked."""
+        """Music for the caller, from our worker, and nothing for the agent; the PBX is not asked."""
         conductor = self._own(actor, engagement)
+        if on and not conductor.engagement.mode.speaks:
+            raise ModeNotPossible(
+                conductor.call.id, "hold", "Only who speaks with the caller can put the call on hold."
+            )
         facts = {"engagement": engagement, "on": str(on).lower()}
 
         async def set_hold() -> None:
@@ -306,7 +310,11 @@ class Takeovers:
             conductor.unclaim()
             raise
         conductor.ask(mode)
-        return await conductor.answered()
+        engagement = await conductor.answered()
+        if engagement.hold and not mode.speaks:  # who listens wants to hear
+            await self._legs.set_leg(engagement.leg, hold=False)
+            conductor.hold(False)
+        return conductor.engagement
 
     def _find(self, engagement: EngagementId) -> Conductor:
         conductor = self._conductors.get(engagement)

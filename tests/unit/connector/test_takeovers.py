@@ -851,6 +851,21 @@ async def test_hold_is_music_from_the_worker_and_shown() -> None:
 
 
 @virtual_time
+async def test_hold_is_for_speakers_and_ends_with_speaking() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.MONITOR, "leg-a")
+        with pytest.raises(ModeNotPossible, match="Only who speaks"):
+            await s.takeovers.hold(ANNA, engagement.id, True)
+        await s.takeovers.change(ANNA, engagement.id, Mode.TAKEOVER)
+        await s.takeovers.hold(ANNA, engagement.id, True)
+        assert (await s.takeovers.change(ANNA, engagement.id, Mode.BARGE)).hold
+        assert not (await s.takeovers.change(ANNA, engagement.id, Mode.MONITOR)).hold
+        assert s.legs.held == {"leg-a": False}
+
+
+@virtual_time
 async def test_hangup_transfer_and_digits_reach_the_pbx_and_the_audit() -> None:
     async with service() as s:
         first, second, third = s.make_call(), s.make_call(), s.make_call()
