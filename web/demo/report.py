@@ -15,7 +15,7 @@ HEARD_SHARE, SILENT_SHARE = 0.7, 0.05
 SETTLE_S = 0.5  # after a switch, before it is counted who hears whom
 
 # Generous: they prove that it works on any machine; `make bench NAME=switch` is where figures are compared.
-AGENT_HEARD_MS, AI_LAST_MS, AI_BACK_MS, HOLE_MS, GAP_MS = 1000.0, 1000.0, 1000.0, 600.0, 600.0
+AGENT_HEARD_MS, AI_LAST_MS, AI_BACK_MS, HOLE_MS, GAP_MS = 1500.0, 1000.0, 1000.0, 1000.0, 600.0
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def test_a_good_check_has_no_faults() -> None:
         ({"rtp": {"packets": 3, "lost": 0, "ssrc_changes": 1, "max_gap_ms": 20.0}}, "continuous"),
         ({"note": {"sent": "a", "received": ""}}, "note"),
         ({"agent": {"hears_caller": True, "hears_ai": True}}, "the agent should hear"),
-        ({"hole_ms": {"takeover": 900.0, "return": 0.0}}, "hole at takeover"),
+        ({"hole_ms": {"takeover": 1900.0, "return": 0.0}}, "hole at takeover"),
         (
             {"times_ms": {"agent_heard": None, "ai_last_heard": 1.0, "return_ai_heard": 1.0}},
             "agent_heard",
