@@ -254,7 +254,7 @@ class Conductor:
     async def _finish(self) -> None:
         why = self._state.why
         await self._hands.drop()
-        if why == takeover.AGENT_GONE:
+        if why in (takeover.AGENT_GONE, takeover.AI_FALLBACK):  # a caller who hangs up takes AI and agent along first
             why = await self._better_reason(why)
             self._parts.registry.disengaged(self.engagement.id, why)
         await self.record.ended(why)
