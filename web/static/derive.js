@@ -31,18 +31,21 @@ export const speaker = (call) =>
   call.engagements.find((one) => holdsTheFloor(one.mode) && one.phase !== "ended") ?? null;
 
 /**
- * Whether the microphone may be open. It opens only when the PBX has confirmed a speaking mode, and closes as
- * soon as a listening mode is asked for. A lost events link does not close it: the caller still hears the leg.
+ * Whether the microphone may be open: from the click that asks for a speaking mode, so that the caller hears no gap
+ * before the first word (nobody is connected to the line before the PBX has confirmed), until a listening mode or
+ * the end is asked for. A lost events link does not close it: the caller still hears the leg.
  * @param {State} state
  */
 export function micOpen(state) {
   const one = mine(state);
-  if (!one || state.line.muted || one.hold || state.line.state !== "up") return false;
-  if (one.phase !== "active" && one.phase !== "switching") return false;
+  if (state.line.muted || one?.hold || state.line.state !== "up") return false;
   const asked = state.pending;
-  if (asked && asked.call === one.call && (asked.kind === "release" || (asked.mode && !speaks(asked.mode))))
-    return false;
-  return speaks(one.mode);
+  if (asked && (asked.kind === "engage" || asked.kind === "change") && asked.mode) {
+    if (!speaks(asked.mode) || (one && one.call !== asked.call)) return false;
+    return one ? one.phase !== "releasing" : asked.kind === "engage";
+  }
+  if (!one || !speaks(one.mode) || (asked?.kind === "release" && asked.call === one.call)) return false;
+  return one.phase === "active" || one.phase === "switching";
 }
 
 /** Requests that change what I am to the caller. */
@@ -149,6 +152,9 @@ export function hindrance(state, call, mode) {
 
 /** Supervisors may take a call over from a colleague, with a reason. @param {State} state */
 export const maySeize = (state) => state.me?.role === "supervisor" || state.me?.role === "admin";
+
+/** Keys that a call can be transferred to. @param {State} state @param {Call|null} call @returns {string[]} */
+export const destinationsOf = (state, call) => (call && state.site.destinations[call.pbx]) || [];
 
 /** The caller as people say it. @param {Call} call */
 export const name = (call) => call.caller.name || call.caller.number;

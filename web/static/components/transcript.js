@@ -69,7 +69,7 @@ class Transcript extends Part {
     keyed(
       log,
       turns,
-      (turn) => turn.turn,
+      (turn) => `${call?.id} ${turn.turn}`, // a turn's id is unique within its call only
       row,
       (element, turn) => fill(element, turn, names),
     );

@@ -6,7 +6,7 @@ import { call, engagement, state } from "./fixtures.js";
 
 /** @import {Pending, Phase} from "../../../../web/static/types.js" */
 
-test("the microphone is open only in a confirmed speaking mode that nobody has asked to leave", () => {
+test("the microphone is open only in a speaking mode that nobody has asked to leave, or on the way into one", () => {
   /** @type {Phase[]} */
   const phases = ["connecting", "active", "switching", "releasing", "ended"];
   /** @type {(Pending|null)[]} */
@@ -33,12 +33,27 @@ test("the microphone is open only in a confirmed speaking mode that nobody has a
                 if (!micOpen(now)) continue;
                 open += 1;
                 const where = JSON.stringify({ mode, phase, pending, muted, hold, line, leg });
-                assert.notEqual(mode, "monitor", where);
-                assert.ok(phase === "active" || phase === "switching", where);
+                assert.ok(mode !== "monitor" || (pending?.mode && pending.mode !== "monitor"), where);
+                assert.ok(phase === "active" || phase === "switching" || (phase === "connecting" && pending?.mode), where);
                 assert.ok(!muted && !hold && line === "up" && leg === "leg-1", where);
                 assert.ok(pending?.kind !== "release" && pending?.mode !== "monitor", where);
               }
-  assert.equal(open, 36); // 3 speaking modes x 2 phases x 6 harmless wishes: neither more nor fewer
+  // 2 phases x 3 speaking modes x 3 harmless wishes, 3 phases x 4 modes x 3 wishes to speak: neither more nor fewer
+  assert.equal(open, 18 + 36);
+});
+
+test("the microphone opens with the click that takes a call over, not with one that listens or while in another call", () => {
+  const wish = (/** @type {any} */ mode, /** @type {any[]} */ engagements = []) =>
+    micOpen(
+      state(
+        [call({ engagements }), call({ id: "alpha~2" })],
+        { type: "pending", pending: { kind: "engage", call: "alpha~2", mode } },
+        { type: "line", facts: { muted: false, state: "up" } },
+      ),
+    );
+  assert.equal(wish("takeover"), true);
+  assert.equal(wish("monitor"), false);
+  assert.equal(wish("takeover", [engagement()]), false);
 });
 
 test("a lost events connection does not close the microphone: the caller still hears it", () => {
