@@ -7,6 +7,7 @@ request can be made to fail, and the events connection can be cut. The agent leg
 import asyncio
 import itertools
 import json
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,18 @@ import av
 from aiohttp import web
 
 STATIC = Path(__file__).parents[2] / "web" / "static"
+CHROMIUM = shutil.which("chromium") or ""
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",  # beeps once a second
+    "--use-fake-ui-for-media-stream",
+]
 MODES = ("monitor", "whisper", "barge", "takeover")
 CSP = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -195,6 +208,10 @@ class PanelStub:
                 web.post("/api/v1/calls/{call}/engagements", self._engage),
                 web.post("/api/v1/calls/{call}/escalation", self._escalate),
                 web.delete("/api/v1/calls/{call}/escalation", self._withdraw),
+                web.post("/api/v1/calls/{call}/coach", self._empty),
+                web.post("/api/v1/calls/{call}/dtmf", self._empty),
+                web.post("/api/v1/calls/{call}/transfer", self._transfer),
+                web.post("/api/v1/calls/{call}/wrap-up", self._empty),
                 web.post("/api/v1/calls/{call}/hangup", self._hangup),
                 web.patch("/api/v1/engagements/{engagement}", self._change),
                 web.post("/api/v1/engagements/{engagement}/release", self._release),
@@ -250,7 +267,7 @@ class PanelStub:
         return {"id": "anna", "name": "Anna Berg", "role": self.role}
 
     async def _session(self, _: web.Request) -> web.Response:
-        return web.json_response(self._me())
+        return web.json_response({**self._me(), "destinations": {"alpha": ["billing", "night-desk", "voicemail"]}})
 
     async def _logout(self, _: web.Request) -> web.Response:
         self._logged_in = False
@@ -344,6 +361,10 @@ class PanelStub:
 
     async def _hangup(self, request: web.Request) -> web.Response:
         await self.hang_up(request.match_info["call"])
+        return web.Response(status=204)
+
+    async def _transfer(self, request: web.Request) -> web.Response:
+        await self.hang_up(request.match_info["call"], "transferred")
         return web.Response(status=204)
 
     async def _open_leg(self, request: web.Request) -> web.Response:

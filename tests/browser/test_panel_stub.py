@@ -2,27 +2,14 @@
 
 import gzip
 import re
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Dialog, Page, async_playwright, expect
 
-from .panel_stub import STATIC, PanelStub
+from .panel_stub import ARGUMENTS, CHROMIUM, STATIC, Json, PanelStub
 
-CHROMIUM = shutil.which("chromium") or ""
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",  # beeps once a second
-    "--use-fake-ui-for-media-stream",
-]
 AUDIBLE = 1000
 """Of 32767: well below the beep, well above a coder's idle noise."""
 
@@ -209,6 +196,106 @@ async def test_a_hidden_page_notifies_and_the_sound_can_be_switched_off(browser:
     await sound.click()
     await page.wait_for_function("document.body.dataset.rang")
     await context.close()
+
+
+def posted(stub: PanelStub, end: str) -> list[Json]:
+    return [body for method, path, body in stub.asked if method == "POST" and path.endswith(end)]
+
+
+async def test_the_keypad_sends_keys_in_their_order(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    await page.keyboard.press("p")
+    for key in "4711":
+        await page.keyboard.press(key)
+    await page.get_by_test_id("keypad-#").click()
+    await expect(page.get_by_test_id("keypad-sent")).to_have_text("4711#")
+    await page.keyboard.press("Escape")
+    await banner(page, "live")  # no digit was taken for a mode
+    assert [body["digits"] for body in posted(stub, "/dtmf")] == ["4", "7", "1", "1", "#"]
+
+
+async def test_a_call_is_transferred_to_a_configured_destination_only(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    await page.keyboard.press("f")
+    await expect(page.get_by_role("radio")).to_have_count(3)
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("This call was transferred.")).to_be_visible()
+    assert posted(stub, "/transfer") == [{"to": "night-desk"}]
+
+
+async def test_the_ai_is_coached_in_writing(page: Page, stub: PanelStub) -> None:
+    await stub.update(stub.add_call("+49 30 5550142", "Maria Keller"))
+    await page.keyboard.press("j")
+    await page.keyboard.press("c")
+    await page.keyboard.type("Tell her the refund is approved.")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("toast")).to_contain_text("Sent to Aurora.")
+    await expect(page.get_by_test_id("coach-text")).to_have_value("")
+    assert posted(stub, "/coach") == [{"text": "Tell her the refund is approved."}]
+
+
+async def test_the_outcome_of_a_call_is_asked_after_it(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    phrase = page.get_by_test_id("phrase")
+    await expect(phrase).to_contain_text("this is Anna Berg, a person")
+    await page.get_by_test_id("return-note").fill("Refund approved.")
+    await page.get_by_test_id("return-submit").click()
+    await expect(phrase).to_be_hidden()
+    await expect(page.get_by_test_id("wrap-up")).to_contain_text("Outcome with Maria Keller")
+    await stub.hang_up(call)
+    await page.keyboard.press("o")
+    await page.keyboard.press("R")
+    await page.get_by_test_id("wrap-up-note").fill("Wants a letter, too.")
+    await page.get_by_test_id("wrap-up-save").click()
+    await expect(page.get_by_test_id("wrap-up")).to_be_hidden()
+    assert posted(stub, "/wrap-up") == [{"outcome": "resolved", "note": "Wants a letter, too."}]
+
+
+async def test_a_server_that_keeps_no_outcomes_is_not_asked_again(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    stub.fail("POST", "/wrap-up", 404, "not-found", "There is no such path.")
+    await stub.end_engagement(call, "released")
+    await page.get_by_test_id("wrap-up-outcome").select_option("resolved")
+    await page.get_by_test_id("wrap-up-save").click()
+    await expect(page.get_by_test_id("wrap-up")).to_be_hidden()
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await stub.end_engagement(call, "released")
+    await banner(page, "idle")
+    await expect(page.get_by_test_id("wrap-up")).to_be_hidden()
+
+
+async def test_a_recorded_call_says_so(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller", recording="call-1.wav")
+    await stub.update(call)
+    await select(page, call)
+    await expect(page.locator('[data-fact="recording"] .value')).to_have_text("Recording")
+    await stub.update(call, recording="")
+    await expect(page.locator('[data-fact="recording"]')).to_have_count(0)
+
+
+async def test_the_check_before_duty_asks_all_questions_and_leaves_nothing_open(page: Page, stub: PanelStub) -> None:
+    await page.keyboard.press("q")
+    await expect(page.get_by_test_id("finding-mic")).to_contain_text("Fake")
+    for finding in ("mic", "level", "line", "delay"):
+        await expect(page.get_by_test_id(f"finding-{finding}")).to_have_attribute("data-tone", "good", timeout=15000)
+    await page.get_by_test_id("check-echo").click()
+    await expect(page.get_by_test_id("finding-echo")).not_to_have_attribute("data-tone", "wait", timeout=15000)
+    await page.get_by_test_id("check-close").click()
+    await expect(page.get_by_test_id("duty-state")).to_have_text("Off duty")
+    legs = [method for method, path, _ in stub.asked if path.startswith("/legs")]
+    assert legs == ["POST", "DELETE"]
+
+
+async def test_the_check_before_duty_names_blocked_udp_and_leads_to_duty(page: Page, stub: PanelStub) -> None:
+    stub.udp_blocked = True
+    await page.get_by_test_id("mic-test").click()
+    await expect(page.get_by_test_id("finding-line")).to_contain_text("UDP is blocked", timeout=15000)
+    stub.udp_blocked = False
+    await page.get_by_test_id("check-duty").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
 
 
 async def test_the_whole_flow_by_keyboard_alone(page: Page, stub: PanelStub) -> None:

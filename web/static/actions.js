@@ -5,6 +5,7 @@ import { api } from "./api.js";
 import { events } from "./connection.js";
 import {
   asking,
+  destinationsOf,
   ENDED_WITH_CALL,
   hindrance,
   holdsTheFloor,
@@ -32,6 +33,7 @@ export async function start() {
   try {
     const session = await api.session();
     prepare(session.ice_servers ?? []);
+    store.dispatch({ type: "site", facts: { destinations: session.destinations ?? {} } });
   } catch (error) {
     prepare([]);
     failed(error); // the events connection retries by itself
@@ -200,6 +202,59 @@ export async function toggleHold() {
   await waiting({ kind: "hold", call: one.call }, async () => {
     store.dispatch({ type: "engagement", engagement: await api.change(one.id, { hold: !one.hold }) });
   });
+}
+
+/** Where the selected call can be sent, as keys of the configuration. */
+export const destinations = () => destinationsOf(store.state, selectedCall(store.state));
+
+export function askTransfer() {
+  const call = selectedCall(store.state);
+  if (call && store.state.calls.has(call.id) && destinations().length)
+    store.dispatch({ type: "dialog", dialog: { kind: "transfer", call: call.id } });
+}
+
+/** @param {string} id @param {string} to */
+export const transfer = (id, to) => waiting({ kind: "transfer", call: id }, () => api.transfer(id, to));
+
+export function openKeypad() {
+  const one = mine(store.state);
+  if (one && holdsTheFloor(one.mode)) store.dispatch({ type: "dialog", dialog: { kind: "keypad", call: one.call } });
+}
+
+/** @type {Promise<unknown>} */
+let digits = Promise.resolve();
+
+/** Sends keys one after the other, in the order pressed. @param {string} id @param {string} key */
+export function dial(id, key) {
+  digits = digits.then(() => api.dtmf(id, key)).catch(failed);
+  return digits;
+}
+
+/** Guidance to the AI in writing. @param {string} text @returns {Promise<boolean>} whether it was sent */
+export async function coach(text) {
+  const call = selectedCall(store.state);
+  if (!call || !text.trim()) return false;
+  try {
+    await api.coach(call.id, text.trim());
+  } catch (error) {
+    failed(error);
+    return false;
+  }
+  notice("good", t("coach.sent", { ai: call.ai.name }));
+  return true;
+}
+
+/** @param {string} outcome @param {string} note */
+export async function wrapUp(outcome, note) {
+  const { wrapUp: open } = store.state;
+  if (!open) return;
+  try {
+    await api.wrapUp(open.call, outcome, note.trim());
+  } catch (error) {
+    if (!refused(error, "not-found")) return failed(error);
+    store.dispatch({ type: "site", facts: { wrapUp: false } }); // this server keeps no outcomes
+  }
+  if (store.state.wrapUp?.call === open.call) store.dispatch({ type: "wrap-up-over" });
 }
 
 export function askEndCall() {

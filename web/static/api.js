@@ -95,6 +95,14 @@ export const api = {
   escalate: (id, reason, priority) => call("POST", `/calls/${part(id)}/escalation`, { reason, priority }),
   /** @param {string} id */
   withdraw: (id) => call("DELETE", `/calls/${part(id)}/escalation`),
+  /** @param {string} id @param {string} text */
+  coach: (id, text) => call("POST", `/calls/${part(id)}/coach`, { text }),
+  /** @param {string} id @param {string} digits */
+  dtmf: (id, digits) => call("POST", `/calls/${part(id)}/dtmf`, { digits }),
+  /** @param {string} id @param {string} to a key of the configuration */
+  transfer: (id, to) => call("POST", `/calls/${part(id)}/transfer`, { to }),
+  /** @param {string} id @param {string} outcome @param {string} note */
+  wrapUp: (id, outcome, note) => call("POST", `/calls/${part(id)}/wrap-up`, { outcome, note }),
   /** @param {string} id */
   hangup: (id) => call("POST", `/calls/${part(id)}/hangup`, {}),
 };

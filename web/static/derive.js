@@ -91,7 +91,7 @@ export function asks(call) {
   const asked = call.escalation;
   if (!asked) return false;
   const floor = speaker(call);
-  return !floor || (asked.raised_at !== undefined && Date.parse(asked.raised_at) > Date.parse(floor.since));
+  return !floor || raised(call) > Date.parse(floor.since);
 }
 
 /** How much a call needs somebody: 0 when it does not. @param {Call} call */
@@ -106,7 +106,7 @@ export const asking = (state) =>
 /** @param {Call} call */
 const until = (call) => Date.parse(call.escalation?.deadline_at ?? "") || Number.MAX_SAFE_INTEGER;
 /** @param {Call} call */
-export const raised = (call) => Date.parse(call.escalation?.raised_at ?? call.started_at);
+export const raised = (call) => Date.parse(call.escalation?.raised_at ?? call.escalation?.since ?? call.started_at);
 
 /** Whether what we see of a call may be old. @param {Call} call @param {State} state */
 export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call.pbx && !pbx.up);

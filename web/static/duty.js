@@ -15,10 +15,12 @@ import { store } from "./store.js";
 
 /** The server hears the leg one packet after it connected; past this the mode is asked for anyway, and its answer tells. */
 const HEARD_MS = 2000;
+/** Enough packets for a round trip and a jitter that mean something. */
+const PROBE_MS = 1500;
 const OVERLOAD_TRIES = 8;
 const OVERLOAD_MS = 1500;
 const REOPEN_MS = [0, 1500, 4000];
-const KEPT = { device: "takeover.microphone", leg: "takeover.leg" };
+const KEPT = { device: "takeover.microphone", speaker: "takeover.speaker", leg: "takeover.leg" };
 
 /** @type {RTCIceServer[]} */
 let iceServers = [];
@@ -33,7 +35,9 @@ const leg = new AgentLeg(audio, exchange);
 /** @param {RTCIceServer[]} servers STUN and TURN of the site, none on premises */
 export function prepare(servers) {
   iceServers = servers;
-  store.dispatch({ type: "line", facts: { device: localStorage.getItem(KEPT.device) ?? "" } });
+  const device = localStorage.getItem(KEPT.device) ?? "";
+  const speaker = localStorage.getItem(KEPT.speaker) ?? "";
+  store.dispatch({ type: "line", facts: { device, speaker } });
 }
 
 /** @param {string} sdp @returns {Promise<{leg: string, sdp: string}>} */
@@ -84,9 +88,28 @@ export async function openMicrophone(device = store.state.line.device) {
     });
     device = "";
   }
-  const devices = await leg.devices();
+  const devices = await leg.devices("audioinput");
   store.dispatch({ type: "line", facts: { mic: "ok", micLabel: opened.label, device, devices, fault: "" } });
+  await findSpeakers();
   await meters.start("mic", opened.stream);
+}
+
+/** Keeps the call's sound on the chosen device, or on the default one once that is gone. */
+async function findSpeakers() {
+  const speakers = await leg.devices("audiooutput");
+  const { speaker } = store.state.line;
+  let there = speakers.some((one) => one.id === speaker) ? speaker : "";
+  await leg.speaker(there).catch(() => (there = "")); // gone since it was listed: the browser plays on the default one
+  const lost = speaker !== "" && there === "" && store.state.line.speakers.length > 0;
+  store.dispatch({ type: "line", facts: { speakers, speaker: there } });
+  if (lost) notice("error", t("speaker.gone"), true);
+}
+
+/** @param {string} speaker */
+export async function chooseSpeaker(speaker) {
+  localStorage.setItem(KEPT.speaker, speaker);
+  store.dispatch({ type: "line", facts: { speaker } });
+  await leg.speaker(speaker).catch(findSpeakers); // unplugged at this moment
 }
 
 /** @param {unknown} error */
@@ -111,6 +134,38 @@ export async function testMicrophone() {
   } catch (error) {
     failed(error);
   }
+}
+
+/** The open microphone, for measuring. */
+export const microphone = () => leg.monitor;
+
+/** Opens the microphone for a check before duty. Throws `LegError`. */
+export async function beginCheck() {
+  if (store.state.line.mic !== "ok") await openMicrophone();
+  if (store.state.line.state === "off") store.dispatch({ type: "line", facts: { state: "testing" } });
+}
+
+/** Lets go of the microphone, unless duty has begun meanwhile. */
+export function endCheck() {
+  if (store.state.line.state === "testing") closeLine();
+}
+
+/**
+ * Opens the line for a moment, to learn whether sound gets through and how fast; an open line is only asked.
+ * Throws `LegError`, `Problem`.
+ */
+export async function probeLine() {
+  if (store.state.line.state === "up") return leg.quality();
+  await leg.connect(iceServers);
+  await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
+  const quality = await leg.quality();
+  const { id, state } = store.state.line;
+  if (state === "testing" && id) {
+    leg.hangUp();
+    store.dispatch({ type: "line", facts: { id: null, heard: false } });
+    await api.closeLeg(id);
+  }
+  return quality;
 }
 
 /** Opens the own line; at once true when it is open. @returns {Promise<boolean>} whether it is open now */
@@ -156,7 +211,8 @@ function lineFailed(error) {
 
 /** Lets go of the line and the microphone; a fault of the microphone stays said. */
 function closeLine() {
-  const { mic } = store.state.line;
+  const { mic, id, state } = store.state.line;
+  if (state === "testing" && id) void api.closeLeg(id).catch(() => {}); // best effort: a silent leg is dropped anyway
   meters.stop("mic");
   meters.stop("call");
   leg.close();
@@ -223,7 +279,8 @@ leg.addEventListener("microphone", (event) => {
 });
 leg.addEventListener("devices", async () => {
   if (store.state.line.mic === "none") return;
-  store.dispatch({ type: "line", facts: { devices: await leg.devices() } });
+  store.dispatch({ type: "line", facts: { devices: await leg.devices("audioinput") } });
+  await findSpeakers();
   if (store.state.line.mic === "gone" || store.state.line.mic === "missing") await openMicrophone().catch(() => {}); // the banner keeps saying it
 });
 leg.addEventListener("quality", (event) =>

@@ -45,12 +45,27 @@ export class AgentLeg extends EventTarget {
     navigator.mediaDevices?.addEventListener("devicechange", () => this.#tell("devices"));
   }
 
-  /** Microphones by name; names are known only after permission. @returns {Promise<{id: string, label: string}[]>} */
-  async devices() {
+  /**
+   * Devices by name; names are known only after permission.
+   * @param {"audioinput"|"audiooutput"} kind
+   * @returns {Promise<{id: string, label: string}[]>}
+   */
+  async devices(kind) {
+    if (kind === "audiooutput" && !("setSinkId" in this.audio)) return [];
     const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
     return all
-      .filter((one) => one.kind === "audioinput" && one.deviceId)
+      .filter((one) => one.kind === kind && one.deviceId)
       .map((one) => ({ id: one.deviceId, label: one.label }));
+  }
+
+  /** Where the call's sound comes out. @param {string} device empty for the default */
+  async speaker(device) {
+    if ("setSinkId" in this.audio && this.audio.sinkId !== device) await this.audio.setSinkId(device);
+  }
+
+  /** The microphone, for measuring. */
+  get monitor() {
+    return this.#monitor;
   }
 
   /**
@@ -107,7 +122,7 @@ export class AgentLeg extends EventTarget {
   async connect(iceServers) {
     const track = this.#track;
     if (!track || !this.#mic) throw new LegError("missing");
-    this.#hangUp();
+    this.hangUp();
     const peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     this.#peer = peer;
     peer.addTransceiver(track, { direction: "sendrecv", streams: [this.#mic] });
@@ -162,10 +177,14 @@ export class AgentLeg extends EventTarget {
 
   /** @param {RTCPeerConnection} peer */
   async #measure(peer) {
-    if (peer !== this.#peer) return;
+    if (peer === this.#peer) this.#tell("quality", await this.quality());
+  }
+
+  /** The way to the server and back, as the browser counts it. @returns {Promise<Line["quality"]>} */
+  async quality() {
     /** @type {Line["quality"]} */
     const quality = { rtt: null, jitter: null, loss: null };
-    for (const one of (await peer.getStats()).values()) {
+    for (const one of (await this.#peer?.getStats())?.values() ?? []) {
       if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined)
         quality.rtt = Math.round(one.currentRoundTripTime * 1000);
       if (one.type === "inbound-rtp") {
@@ -175,10 +194,11 @@ export class AgentLeg extends EventTarget {
         quality.loss = all ? Math.round((1000 * lost) / all) / 10 : 0;
       }
     }
-    this.#tell("quality", quality);
+    return quality;
   }
 
-  #hangUp() {
+  /** Ends the connection; the microphone stays. */
+  hangUp() {
     clearTimeout(this.#healing);
     clearInterval(this.#stats);
     this.#peer?.close();
@@ -187,7 +207,7 @@ export class AgentLeg extends EventTarget {
 
   /** Ends the leg and lets go of the microphone. */
   close() {
-    this.#hangUp();
+    this.hangUp();
     this.#open = false;
     for (const one of [...(this.#mic?.getTracks() ?? []), ...(this.#monitor?.getTracks() ?? [])]) one.stop();
     this.#mic = this.#monitor = null;

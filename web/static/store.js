@@ -1,8 +1,8 @@
 // @ts-check
 // The state of the panel and the only place that changes it. Everything else reads it or dispatches.
 
-/** @import {State, Call, Change, Engagement, Turn, Line, Pending, Notice, Dialog, Me, Pbx} from "./types.js" */
-import { asks, mine, selectedCall, speaker } from "./derive.js";
+/** @import {State, Call, Change, Engagement, Turn, Line, Pending, Notice, Dialog, Me, Pbx, Site} from "./types.js" */
+import { asks, holdsTheFloor, mine, selectedCall, speaker } from "./derive.js";
 
 /**
  * @typedef {{type: "snapshot", rev: number, me: Me, calls: Call[], pbxs: Pbx[]}
@@ -16,6 +16,8 @@ import { asks, mine, selectedCall, speaker } from "./derive.js";
  *   | {type: "pending", pending: Pending|null}
  *   | {type: "engagement", engagement: Engagement}
  *   | {type: "after-over", engagement: string}
+ *   | {type: "site", facts: Partial<Site>}
+ *   | {type: "wrap-up-over"}
  *   | {type: "notice", notice: Notice}
  *   | {type: "notice-over", id: number}
  *   | {type: "dialog", dialog: Dialog|null}
@@ -40,6 +42,8 @@ export const START = {
     micLabel: "",
     device: "",
     devices: [],
+    speaker: "",
+    speakers: [],
     muted: false,
     suppression: true,
     fault: "",
@@ -50,6 +54,8 @@ export const START = {
   pending: null,
   after: null,
   answered: new Map(),
+  wrapUp: null,
+  site: { destinations: {}, wrapUp: true },
   measured: new Map(),
   notices: [],
   dialog: null,
@@ -58,6 +64,15 @@ export const START = {
 
 /** What the state becomes. Pure. @param {State} state @param {Action} action @returns {State} */
 export function reduce(state, action) {
+  const next = step(state, action);
+  // Who has spoken in a call is asked for its outcome, once that part is over.
+  const { after: over } = next;
+  if (!over || over.engagement === state.after?.engagement || !holdsTheFloor(over.mode)) return next;
+  return { ...next, wrapUp: { call: over.call, caller: over.caller } };
+}
+
+/** @param {State} state @param {Action} action @returns {State} */
+function step(state, action) {
   switch (action.type) {
     case "snapshot":
       return snapshot(state, action);
@@ -97,6 +112,10 @@ export function reduce(state, action) {
         : answer(state, engagement(state, action.engagement));
     case "after-over":
       return state.after?.engagement === action.engagement ? { ...state, after: null } : state;
+    case "site":
+      return { ...state, site: { ...state.site, ...action.facts } };
+    case "wrap-up-over":
+      return { ...state, wrapUp: null };
     case "notice": {
       const others = state.notices.filter((notice) => notice.text !== action.notice.text);
       return { ...state, notices: [...others, action.notice].slice(-4) };

@@ -21,7 +21,7 @@
  */
 
 /** @typedef {{mode: Mode, possible: boolean, how: "live"|"cold"|null, why: string}} ModeChoice */
-/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string, raised_at?: string}} Escalation */
+/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string, raised_at?: string, since?: string}} Escalation raised at `raised_at`, or `since` from a server that says it so */
 
 /**
  * @typedef {object} Call
@@ -69,6 +69,8 @@
  * @property {string} micLabel
  * @property {string} device chosen input device, empty for the default
  * @property {{id: string, label: string}[]} devices
+ * @property {string} speaker chosen output device, empty for the default
+ * @property {{id: string, label: string}[]} speakers none where the browser offers no choice
  * @property {boolean} muted by the agent's own wish
  * @property {boolean} suppression
  * @property {""|"udp"|"refused"} fault
@@ -77,7 +79,7 @@
  * @property {Record<string, number>|null} server the same leg as the server sees it
  */
 
-/** @typedef {{kind: "engage"|"change"|"release"|"hold"|"hangup"|"duty"|"ask"|"withdraw", call: string, mode?: Mode}} Pending */
+/** @typedef {{kind: "engage"|"change"|"release"|"hold"|"hangup"|"duty"|"ask"|"withdraw"|"transfer", call: string, mode?: Mode}} Pending */
 /** @typedef {{id: number, tone: "info"|"good"|"error", text: string, sticky: boolean}} Notice */
 /** @typedef {{call: string, escalation: Escalation, agent: string, at: number}} Answered an escalation that somebody took, and when, ms */
 /** @typedef {{engagement: string, call: string, caller: string, ai: string, mode: Mode, reason: string}} After */
@@ -86,9 +88,14 @@
  * @typedef {{kind: "end-call", call: string}
  *   | {kind: "shortcuts"}
  *   | {kind: "move-line"}
+ *   | {kind: "check"}
  *   | {kind: "help", call: string}
+ *   | {kind: "keypad", call: string}
+ *   | {kind: "transfer", call: string}
  *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
  */
+
+/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean}} Site what this server offers: transfer keys by PBX, and whether it takes outcomes */
 
 /**
  * @typedef {object} State
@@ -104,6 +111,8 @@
  * @property {Pending|null} pending
  * @property {After|null} after how my last engagement ended, while that is news
  * @property {ReadonlyMap<string, Answered>} answered by call, newest last
+ * @property {{call: string, caller: string}|null} wrapUp a call that I spoke in and have not said the outcome of
+ * @property {Site} site
  * @property {ReadonlyMap<string, Measured>} measured
  * @property {readonly Notice[]} notices
  * @property {Dialog|null} dialog

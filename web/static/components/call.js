@@ -9,6 +9,7 @@ import { has, t } from "../messages.js";
 import { store } from "../store.js";
 import "./dock.js";
 import "./transcript.js";
+import "./wrapup.js";
 
 /** @import {State, Call as LiveCall} from "../types.js" */
 
@@ -53,7 +54,7 @@ class Call extends Part {
       h("p", {}, t("nothing.text")),
       h("p", { class: "hint" }, icon("headphones"), t("nothing.headset")),
     );
-    this.content = [this.body, this.empty];
+    this.content = [document.createElement("tk-wrapup"), this.body, this.empty];
     everySecond(() => this.tick());
   }
 
@@ -111,6 +112,7 @@ function facts(call, own) {
     { key: "ai", icon: "bot", value: clean(call.ai.name) },
     { key: "queue", icon: "inbox", value: clean(call.queue) },
     { key: "pbx", icon: "server", value: clean(call.pbx) },
+    { key: "recording", icon: "circle-dot", value: call.recording ? t("recording.on") : "" },
     {
       key: "listeners",
       icon: "users",

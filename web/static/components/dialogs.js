@@ -2,14 +2,17 @@
 // Questions that must be answered: end the call, take it from a colleague; and the sheet of keys.
 
 import * as actions from "../actions.js";
-import { moveLine } from "../duty.js";
-import { name } from "../derive.js";
+import { goOnDuty, moveLine } from "../duty.js";
+import { destinationsOf, name } from "../derive.js";
 import { clean, h, icon, Part } from "../dom.js";
 import { enable, enabled, SHORTCUTS } from "../keys.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
+import "./check.js";
 
 /** @import {State, Dialog, Mode} from "../types.js" */
+
+const KEYPAD = "123456789*0#";
 
 class Dialogs extends Part {
   /** @type {Dialog|null} */
@@ -34,7 +37,10 @@ class Dialogs extends Part {
     }
     if (asked === this.shown) return;
     this.shown = asked;
-    if (!asked) return dialog.close();
+    if (!asked) {
+      dialog.close();
+      return dialog.replaceChildren(); // what runs in it, runs no longer
+    }
     dialog.replaceChildren(...this.body(asked, state));
     if (!dialog.open) dialog.showModal();
   }
@@ -42,6 +48,7 @@ class Dialogs extends Part {
   /** @param {Dialog} asked @param {State} state @returns {Node[]} */
   body(asked, state) {
     if (asked.kind === "shortcuts") return this.sheet();
+    if (asked.kind === "check") return this.check(state);
     if (asked.kind === "move-line")
       return this.question("headset", t("move.title"), t("move.text"), [
         button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
@@ -62,7 +69,97 @@ class Dialogs extends Part {
         ],
       );
     if (asked.kind === "help") return this.help(asked.call, caller);
+    if (asked.kind === "keypad") return this.keypad(asked.call, clean(call?.ai.name));
+    if (asked.kind === "transfer") return this.transfer(asked.call, caller, destinationsOf(state, call ?? null));
     return this.override(asked, clean(asked.speaker));
+  }
+
+  /** @param {State} state @returns {Node[]} */
+  check(state) {
+    const on = button(t("duty.on"), "check-duty", () => this.close(goOnDuty), { class: "primary" });
+    return [
+      h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, icon("stethoscope"), t("check.title")),
+      h("p", {}, t("check.text")),
+      document.createElement("tk-check"),
+      h(
+        "div",
+        { class: "buttons" },
+        button(t("close"), "check-close", () => this.close()),
+        state.line.state === "up" ? null : on,
+      ),
+    ];
+  }
+
+  /** @param {string} call @param {string} ai @returns {Node[]} */
+  keypad(call, ai) {
+    const sent = h("output", { class: "sent figures", "data-testid": "keypad-sent", "aria-label": t("keypad.sent") });
+    const press = (/** @type {string} */ key) => {
+      sent.append(key);
+      void actions.dial(call, key);
+    };
+    const typed = (/** @type {KeyboardEvent} */ event) => {
+      if (!event.ctrlKey && !event.altKey && !event.metaKey && KEYPAD.includes(event.key)) press(event.key);
+    };
+    return [
+      h("h2", { id: "dialog-title" }, icon("grip"), t("act.keypad")),
+      h("p", {}, t("keypad.text", { ai })),
+      h(
+        "div",
+        { on: { keydown: typed } },
+        sent,
+        h(
+          "div",
+          { class: "keypad", role: "group", "aria-labelledby": "dialog-title" },
+          ...[...KEYPAD].map((key, i) => button(key, `keypad-${key}`, () => press(key), { autofocus: i === 0 })),
+        ),
+        h(
+          "div",
+          { class: "buttons" },
+          button(t("close"), "keypad-close", () => this.close(), { class: "primary" }),
+        ),
+      ),
+    ];
+  }
+
+  /** @param {string} call @param {string} caller @param {string[]} keys @returns {Node[]} */
+  transfer(call, caller, keys) {
+    const choices = keys.map((key, i) =>
+      h(
+        "label",
+        { class: "check" },
+        h("input", {
+          type: "radio",
+          name: "to",
+          value: key,
+          required: true,
+          autofocus: i === 0,
+          "data-testid": `transfer-${key}`,
+        }),
+        clean(key),
+      ),
+    );
+    const form = h(
+      "form",
+      {
+        on: {
+          submit: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            const to = String(new FormData(form).get("to"));
+            this.close(() => actions.transfer(call, to));
+          },
+        },
+      },
+      h("h2", { id: "dialog-title" }, icon("phone-forwarded"), t("transfer.title", { caller })),
+      h("p", {}, t("transfer.text", { caller })),
+      h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, t("transfer.to")), ...choices),
+      h(
+        "div",
+        { class: "buttons" },
+        button(t("cancel"), "transfer-cancel", () => this.close()),
+        h("button", { type: "submit", class: "primary", "data-testid": "transfer-confirm" }, t("act.transfer")),
+      ),
+    );
+    return [form];
   }
 
   /** @param {string} call @param {string} caller */

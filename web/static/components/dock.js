@@ -3,7 +3,8 @@
 
 import * as actions from "../actions.js";
 import { setMuted } from "../duty.js";
-import { hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
+import { everySecond, since } from "../clock.js";
+import { destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { giveBack } from "../keys.js";
 import { t } from "../messages.js";
@@ -12,6 +13,9 @@ import { store } from "../store.js";
 /** @import {State, Mode, Call} from "../types.js" */
 
 const ICONS = { monitor: "ear", whisper: "messages-square", barge: "users", takeover: "mic" };
+
+/** So long after the start one introduces oneself; afterwards the next thing to say is the handback. */
+const INTRODUCTION_S = 20;
 
 class Dock extends Part {
   /** @type {Record<string, HTMLButtonElement>} */
@@ -94,6 +98,36 @@ class Dock extends Part {
       this.holdText,
       h("kbd", { "aria-hidden": "true" }, "H"),
     );
+    this.keypad = small("grip", "keypad", "P", actions.openKeypad);
+    this.transfer = small("phone-forwarded", "transfer", "F", actions.askTransfer);
+    this.phrase = h("p", { class: "phrase", "data-testid": "phrase" });
+    this.guidance = h("input", {
+      id: "coach",
+      "data-testid": "coach-text",
+      type: "text",
+      maxlength: "500",
+      autocomplete: "off",
+    });
+    this.coach = h(
+      "form",
+      {
+        class: "return",
+        on: {
+          submit: async (/** @type {Event} */ event) => {
+            event.preventDefault();
+            if (await actions.coach(this.guidance.value)) this.guidance.value = "";
+          },
+        },
+      },
+      this.guidance,
+      h(
+        "button",
+        { type: "submit", "data-testid": "coach-submit" },
+        icon("message-square-text"),
+        h("span", {}, t("coach.submit")),
+        h("kbd", { "aria-hidden": "true" }, "C"),
+      ),
+    );
     this.help = h(
       "button",
       { type: "button", "data-testid": "ask-help", on: { click: actions.askForHelp } },
@@ -108,8 +142,11 @@ class Dock extends Part {
       h("span", {}, t("end")),
       h("kbd", { "aria-hidden": "true" }, "E"),
     );
+    everySecond(() => this.speak(store.state));
     this.content = [
+      this.phrase,
       this.return,
+      this.coach,
       h("div", { class: "line-of-facts" }, this.why, this.measured),
       h("div", { class: "modes", role: "group", "aria-label": t("modes.label") }, ...Object.values(this.modes)),
       h(
@@ -120,6 +157,8 @@ class Dock extends Part {
         h("span", { class: "spring" }),
         this.mute,
         this.hold,
+        this.keypad,
+        this.transfer,
         this.help,
         this.end,
       ),
@@ -148,6 +187,15 @@ class Dock extends Part {
     show(this.return, floor);
     show(this.leave, here !== null && !floor);
     show(this.idle, !floor && here === null);
+    const live = state.calls.has(call.id);
+    show(this.coach, live && here?.mode !== "takeover");
+    const words = t("coach.label", { ai: clean(call.ai.name) });
+    attribute(this.guidance, "placeholder", words);
+    attribute(this.guidance, "aria-label", words);
+    show(this.keypad, floor);
+    show(this.transfer, live && destinationsOf(state, call).length > 0);
+    this.transfer.disabled = !state.link.up || state.pending !== null;
+    this.speak(state);
     const busy = state.pending !== null;
     for (const button of [this.giveBack, this.leave, this.hold])
       /** @type {HTMLButtonElement} */ (button).disabled = busy;
@@ -163,6 +211,19 @@ class Dock extends Part {
     show(this.help, call.escalation === null && state.calls.has(call.id));
     this.help.disabled = busy || !state.link.up;
     this.end.disabled = !state.calls.has(call.id) || !state.link.up;
+  }
+
+  /** What to say: who one is at first, and that the AI goes on before it does. @param {State} state */
+  speak(state) {
+    const call = selectedCall(state);
+    const one = mine(state);
+    const live = call !== null && one?.call === call.id && holdsTheFloor(one.mode) && one.phase === "active";
+    show(this.phrase, live);
+    if (!live) return;
+    const first = since(one.since) < INTRODUCTION_S;
+    const facts = { agent: clean(state.me?.name), ai: clean(call.ai.name) };
+    say(this.phrase, t(`phrase.${first ? "introduction" : "handback"}.${one.mode}`, facts));
+    attribute(this.phrase, "data-phrase", first ? "introduction" : "handback");
   }
 
   /** @param {Mode} mode @param {State} state @param {Call} call */
@@ -197,6 +258,23 @@ class Dock extends Part {
     if (found.length === MODES.length || first.why.key === "why.taken") return text;
     return `${found.map(({ mode }) => t(`mode.${mode}`)).join(", ")}: ${text}`;
   }
+}
+
+/** A button of an icon alone. @param {string} image @param {"keypad"|"transfer"} name @param {string} key @param {() => unknown} run */
+function small(image, name, key, run) {
+  const label = t(`act.${name}`);
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "small",
+      "data-testid": name,
+      "aria-label": label,
+      title: `${label} (${key})`,
+      on: { click: run },
+    },
+    icon(image),
+  );
 }
 
 customElements.define("tk-dock", Dock);

@@ -59,9 +59,10 @@ class OwnLine extends Part {
     this.verdict = h("p", { class: "verdict", role: "status" });
     this.test = h(
       "button",
-      { type: "button", "data-testid": "mic-test", on: { click: duty.testMicrophone } },
-      icon("mic"),
-      t("mic.test"),
+      { type: "button", "data-testid": "mic-test", on: { click: check } },
+      icon("stethoscope"),
+      h("span", {}, t("mic.test")),
+      h("kbd", { "aria-hidden": "true" }, "Q"),
     );
     this.on_ = h(
       "button",
@@ -155,7 +156,7 @@ class OwnLine extends Part {
     );
     show(this.off, up);
     this.off.disabled = mine(state) !== null;
-    show(this.test, off && line.mic !== "ok");
+    show(this.test, off);
     show(this.headset, off);
     show(this.suppression, up);
     show(/** @type {HTMLElement} */ (this.rest?.querySelector(".heard")), up);
@@ -238,6 +239,8 @@ class OwnLine extends Part {
     else this.advise(reading.clipped ? "check.clipping" : reading.silent ? "check.silent" : "");
   }
 }
+
+const check = () => store.dispatch({ type: "dialog", dialog: { kind: "check" } });
 
 /** @param {number|null|undefined} value */
 const rounded = (value) => (value === null || value === undefined ? null : Math.round(value));
