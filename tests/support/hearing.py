@@ -15,7 +15,7 @@ from web.demo.voice import Recording
 BEFORE_S = 0.1
 SETTLED = 3  # windows in a row: one alone could be the edge of something that is dying
 SURELY_DBOV = -22.0  # a tone of -12 through two codecs; no speech keeps that in one band for 150 ms
-STALL_MS = 90.0  # packets come every 20 ms; a busy machine delays one by 60 at most, a stalled leg by 140 at least
+STALL_MS = 120.0  # packets come every 20 ms; a busy machine delays one by 100, the cure of a stalled leg begins at 140
 
 
 class Unheard(Exception):
