@@ -58,7 +58,7 @@ class Timing:
     """The same before speaking: a caller in distress must not wait for a disk."""
     retry: float = 0.5
     """Before something unconfirmed is tried again."""
-    settle: float = 0.15
+    settle: float = 0.5
     """How long the reason of an end waits for a better one: the PBX reports the agent's end before the caller's."""
     leave: float = 3.0
     """How long those who wait for an end wait."""
