@@ -226,6 +226,7 @@ async def test_a_call_is_transferred_to_a_configured_destination_only(page: Page
 
 async def test_the_ai_is_coached_in_writing(page: Page, stub: PanelStub) -> None:
     await stub.update(stub.add_call("+49 30 5550142", "Maria Keller"))
+    await expect(page.get_by_test_id("call-row")).to_have_count(1)
     await page.keyboard.press("j")
     await page.keyboard.press("c")
     await page.keyboard.type("Tell her the refund is approved.")

@@ -130,10 +130,15 @@ class Dock extends Part {
     );
     this.help = h(
       "button",
-      { type: "button", "data-testid": "ask-help", on: { click: actions.askForHelp } },
+      {
+        type: "button",
+        class: "small",
+        title: `${t("help")} (X)`,
+        "aria-label": t("help"),
+        "data-testid": "ask-help",
+        on: { click: actions.askForHelp },
+      },
       icon("siren"),
-      h("span", {}, t("help")),
-      h("kbd", { "aria-hidden": "true" }, "X"),
     );
     this.end = h(
       "button",
