@@ -51,6 +51,7 @@ def complaints(log: str) -> list[str]:
 @pytest.mark.parametrize("mode", ["barge", "takeover"])
 @pytest.mark.parametrize("hook", [True, False], ids=["hook", "bare"])
 async def test_a_stale_leg_is_put_right_by_the_join_itself(lab: Lab, mode: str, hook: bool) -> None:
+    log_before = len(lab.pbx.log.read_text())  # other tests end calls at the worst moment, and the log says so
     call = await lab.call("T1", ai_hook=hook)
     await until_stale(lab, call)
     mark = len(lab.events)
@@ -66,7 +67,7 @@ async def test_a_stale_leg_is_put_right_by_the_join_itself(lab: Lab, mode: str, 
     await agent.leave()
     await call.hangup()
     await lab.no_channels()
-    assert complaints(lab.pbx.log.read_text()) == []
+    assert complaints(lab.pbx.log.read_text()[log_before:]) == []
 
 
 async def test_the_short_stay_leaves_the_dead_man_alone(lab: Lab) -> None:
