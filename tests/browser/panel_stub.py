@@ -182,6 +182,12 @@ class PanelStub:
             await self._legs.pop(leg).close()
             await self.push({"kind": "leg", "leg": leg, "up": False, "why": why})
 
+    def stop_sound(self) -> None:
+        """The server's sound towards every leg stops, the connection stays."""
+        for peer in self._legs.values():
+            for sender in peer.getSenders():
+                sender.replaceTrack(None)
+
     async def loudest(self, seconds: float) -> int:
         """The largest sample that came from the microphone within this time, of 32767."""
         await asyncio.sleep(_DRAIN)

@@ -1,5 +1,6 @@
 """The panel in real Chromium against a scripted server: what an agent sees, and what happens when things fail."""
 
+import asyncio
 import gzip
 import re
 from collections.abc import AsyncIterator
@@ -299,6 +300,70 @@ async def test_the_check_before_duty_names_blocked_udp_and_leads_to_duty(page: P
     stub.udp_blocked = False
     await page.get_by_test_id("check-duty").click()
     await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
+
+
+async def test_sound_that_stops_arriving_is_said(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    stub.stop_sound()
+    fault = page.locator('[data-testid="fault"][data-fault="flow"]')
+    await expect(fault).to_contain_text("you do not hear the call", timeout=20000)
+    await banner(page, "live")
+
+
+async def test_a_page_that_was_put_to_sleep_says_so(page: Page, stub: PanelStub) -> None:
+    await stub.update(stub.add_call("+49 30 5550142", "Maria Keller"))
+    await expect(page.get_by_test_id("call-row")).to_have_count(1)
+    session = await page.context.new_cdp_session(page)
+    await session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    await asyncio.sleep(11)
+    await session.send("Page.setWebLifecycleState", {"state": "active"})
+    await expect(page.get_by_test_id("toast").get_by_text("This page was asleep")).to_be_visible(timeout=15000)
+
+
+async def test_the_list_is_narrowed_by_queue_ai_and_situation(page: Page, stub: PanelStub) -> None:
+    maria = stub.add_call("+49 30 5550142", "Maria Keller")
+    jonas = stub.add_call("+49 30 5550143", "Jonas Wirth", "Borealis", queue="support")
+    for call in (maria, jonas):
+        await stub.update(call)
+    await stub.colleague(jonas, "Ben Ortiz", "takeover")
+    await stub.ask(maria, "Insists on a person", "urgent")
+    rows, shown = page.get_by_test_id("call-row"), {maria: "Maria Keller", jonas: "Jonas Wirth"}
+    for choice, value, left in (
+        ("queue", "support", jonas),
+        ("ai", "Aurora", maria),
+        ("who", "asks", maria),
+        ("who", "person", jonas),
+        ("who", "ai", maria),
+    ):
+        await page.get_by_test_id(f"only-{choice}").select_option(value)
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text(shown[left])
+        await page.get_by_test_id(f"only-{choice}").select_option("")
+        await expect(rows).to_have_count(2)
+
+
+async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
+    calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]
+    await page.reload()
+    rows = page.get_by_test_id("call-row")
+    await expect(rows).to_have_count(500)
+    await page.evaluate(
+        """() => { globalThis.long = [];
+            new PerformanceObserver(list => long.push(...list.getEntries().map(one => Math.round(one.duration))))
+                .observe({ type: "longtask" }); }"""
+    )
+    for number in range(250):
+        call = calls[(number * 37) % 500]
+        if number % 3 == 0:
+            await stub.say(call, "caller", f"Sentence {number}", final=False)
+        elif number % 3 == 1:
+            await stub.push({"kind": "talking", "call": call, "role": "ai", "on": number % 2 == 0})
+        else:
+            await stub.ask(call, "Insists on a person", "normal") if number % 2 else await stub.update(call, queue="x")
+        await asyncio.sleep(0.02)
+    long = await page.evaluate("globalThis.long")
+    # On a busy machine a task can be long because it had to wait for a core: one in fifty may.
+    assert len(long) <= 5, f"tasks over 50 ms, in ms: {long}"
 
 
 async def test_the_whole_flow_by_keyboard_alone(page: Page, stub: PanelStub) -> None:

@@ -12,6 +12,7 @@ export const events = new Events({
   rev: () => store.state.rev,
   link: linkChanged,
   rtt: (ms) => store.dispatch({ type: "rtt", ms }),
+  slept: (ms) => notice("error", t("watch.slept", { n: Math.round(ms / 1000) }), true),
   refused: toLogin,
   message: (message) => {
     if (message.type === "snapshot" || message.type === "delta") store.dispatch(message);

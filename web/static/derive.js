@@ -114,11 +114,28 @@ export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call
 /** Calls in the order of need: who asks for a person first, then the longest waiting. @param {State} state @returns {Call[]} */
 export function ordered(state) {
   const wanted = state.filter.trim().toLowerCase();
-  const calls = [...state.calls.values()].filter((call) => !wanted || haystack(call).includes(wanted));
-  return calls.sort(
-    (a, b) => need(b) - need(a) || a.started_at.localeCompare(b.started_at) || a.id.localeCompare(b.id),
+  const { queue, ai, who } = state.only;
+  const calls = [...state.calls.values()].filter(
+    (call) =>
+      (!queue || call.queue === queue) &&
+      (!ai || call.ai.name === ai) &&
+      (!who || situated(call, who)) &&
+      (!wanted || haystack(call).includes(wanted)),
   );
+  return calls.sort((a, b) => need(b) - need(a) || compare(a.started_at, b.started_at) || compare(a.id, b.id));
 }
+
+/** Times and ids are plain ASCII; a collator would cost a frame with 500 calls. @param {string} a @param {string} b */
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** @param {Call} call @param {"asks"|"ai"|"person"} who */
+function situated(call, who) {
+  if (who === "asks") return asks(call);
+  return (who === "person") === (speaker(call) !== null);
+}
+
+/** Whether any call is left out of the list on purpose. @param {State} state */
+export const filtered = ({ filter, only }) => Boolean(filter.trim() || only.queue || only.ai || only.who);
 
 /** @param {Call} call */
 const haystack = (call) =>

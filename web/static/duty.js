@@ -186,7 +186,7 @@ async function openLine() {
   if (store.state.line.mic !== "ok") await openMicrophone();
   await leg.connect(iceServers);
   await until((state) => state.line.heard, HEARD_MS);
-  store.dispatch({ type: "line", facts: { state: "up" } });
+  store.dispatch({ type: "line", facts: { state: "up", flow: { in: true, out: true } } });
   if (!store.state.line.suppression) await setSuppression(false);
   askToNotify();
   await api.setDuty(true).catch(failed); // the line is open all the same
@@ -256,9 +256,22 @@ function lineLost() {
   void reopen();
 }
 
+/** @type {Promise<WakeLockSentinel|null>|null} */
+let awake = null;
+
+/** While a caller hears me the computer does not fall asleep. @param {boolean} wanted */
+async function keepAwake(wanted) {
+  if (wanted === (awake !== null) || !("wakeLock" in navigator)) return;
+  const held = awake;
+  // Refused on a low battery or in a hidden page: the exchange gives the call back either way.
+  awake = wanted ? navigator.wakeLock.request("screen").catch(() => null) : null;
+  await (await held)?.release();
+}
+
 /** What the events tell of the own line. @param {State} before @param {State} state */
 export function followLine(before, state) {
   leg.setOpen(micOpen(state));
+  void keepAwake(holdsTheFloor(mine(state)?.mode));
   if (!before.link.up && state.link.up && state.line.state === "lost" && !state.line.fault) void reopen();
   const down = before.line.heard && !state.line.heard && before.line.id === state.line.id && state.line.why;
   if (!down || state.line.state !== "up") return;
@@ -286,6 +299,11 @@ leg.addEventListener("devices", async () => {
 leg.addEventListener("quality", (event) =>
   store.dispatch({ type: "line", facts: { quality: /** @type {CustomEvent} */ (event).detail } }),
 );
+leg.addEventListener("flow", (event) => {
+  const flow = /** @type {CustomEvent} */ (event).detail;
+  const { flow: before } = store.state.line;
+  if (flow.in !== before.in || flow.out !== before.out) store.dispatch({ type: "line", facts: { flow } });
+});
 leg.addEventListener("sound", (event) => void meters.start("call", /** @type {CustomEvent} */ (event).detail));
 leg.addEventListener("blocked", () => {
   notice("error", t("sound.blocked"), true);

@@ -10,7 +10,14 @@ let timer;
 
 scope.onmessage = (/** @type {MessageEvent} */ event) => {
   clearInterval(timer);
-  timer = setInterval(() => scope.postMessage(null), event.data.every);
+  const { every } = event.data;
+  let last = performance.now();
+  // Nothing slows this clock down, so a late beat means that page, browser or computer were asleep.
+  timer = setInterval(() => {
+    const late = performance.now() - last - every;
+    last = performance.now();
+    scope.postMessage({ slept: late > every ? late : 0 });
+  }, every);
 };
 
 export {};

@@ -19,9 +19,11 @@ const CONNECT_MS = 6000;
 /** "disconnected" heals by itself when only a few checks were lost. */
 const HEAL_MS = 3000;
 const STATS_MS = 2000;
+/** So many looks without one new packet, and the sound has stopped: silence has packets too. */
+const STILL = 2;
 
 /**
- * Fires `lost` (detail: why), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
+ * Fires `lost` (detail: why), `flow` (detail: `Line["flow"]`), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
  * `sound` (detail: MediaStream) and `blocked` when the browser does not let the call's sound play.
  */
 export class AgentLeg extends EventTarget {
@@ -36,6 +38,9 @@ export class AgentLeg extends EventTarget {
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #stats;
   #open = false;
+  /** @type {Line["quality"]} */
+  #last = { rtt: null, jitter: null, loss: null };
+  #still = { in: 0, out: 0 };
 
   /** @param {HTMLAudioElement} audio @param {(sdp: string) => Promise<{leg: string, sdp: string}>} exchange */
   constructor(audio, exchange) {
@@ -177,7 +182,13 @@ export class AgentLeg extends EventTarget {
 
   /** @param {RTCPeerConnection} peer */
   async #measure(peer) {
-    if (peer === this.#peer) this.#tell("quality", await this.quality());
+    if (peer !== this.#peer) return;
+    const quality = await this.quality();
+    this.#tell("quality", quality);
+    this.#still.in = quality.received === this.#last.received ? this.#still.in + 1 : 0;
+    this.#still.out = quality.sent === this.#last.sent ? this.#still.out + 1 : 0;
+    this.#last = quality;
+    this.#tell("flow", { in: this.#still.in < STILL, out: this.#still.out < STILL });
   }
 
   /** The way to the server and back, as the browser counts it. @returns {Promise<Line["quality"]>} */
@@ -187,7 +198,9 @@ export class AgentLeg extends EventTarget {
     for (const one of (await this.#peer?.getStats())?.values() ?? []) {
       if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined)
         quality.rtt = Math.round(one.currentRoundTripTime * 1000);
+      if (one.type === "outbound-rtp") quality.sent = one.packetsSent;
       if (one.type === "inbound-rtp") {
+        quality.received = one.packetsReceived;
         quality.jitter = Math.round((one.jitter ?? 0) * 1000);
         const lost = Math.max(0, one.packetsLost ?? 0);
         const all = lost + (one.packetsReceived ?? 0);

@@ -15,6 +15,7 @@ const PATIENCE_MS = 2 * PING_MS + 1000;
  * @property {(message: any) => void} message a snapshot or delta
  * @property {(up: boolean, retryAt: number|null) => void} link
  * @property {(ms: number) => void} rtt
+ * @property {(ms: number) => void} slept the browser stopped this page for so long
  * @property {() => void} refused the session is not valid any more
  */
 
@@ -32,7 +33,10 @@ export class Events {
     this.handlers = handlers;
     // A hidden tab's own timers are slowed down to one a minute; a worker's are not.
     this.clock = new Worker(workerUrl("heartbeat-worker.js"), { type: "module" });
-    this.clock.onmessage = () => this.#beat();
+    this.clock.onmessage = (event) => {
+      if (event.data.slept) handlers.slept(event.data.slept);
+      this.#beat();
+    };
     this.clock.postMessage({ every: PING_MS });
     addEventListener("online", () => this.#now());
     addEventListener("offline", () => this.#lost());

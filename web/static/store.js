@@ -21,6 +21,7 @@ import { asks, holdsTheFloor, mine, selectedCall, speaker } from "./derive.js";
  *   | {type: "notice", notice: Notice}
  *   | {type: "notice-over", id: number}
  *   | {type: "dialog", dialog: Dialog|null}
+ *   | {type: "only", facts: Partial<State["only"]>}
  *   | {type: "filter", text: string}} Action
  */
 
@@ -49,6 +50,7 @@ export const START = {
     fault: "",
     why: "",
     quality: { rtt: null, jitter: null, loss: null },
+    flow: { in: true, out: true },
     server: null,
   },
   pending: null,
@@ -60,6 +62,7 @@ export const START = {
   notices: [],
   dialog: null,
   filter: "",
+  only: { queue: "", ai: "", who: "" },
 };
 
 /** What the state becomes. Pure. @param {State} state @param {Action} action @returns {State} */
@@ -124,6 +127,8 @@ function step(state, action) {
       return { ...state, notices: state.notices.filter((notice) => notice.id !== action.id) };
     case "dialog":
       return { ...state, dialog: action.dialog };
+    case "only":
+      return { ...state, only: { ...state.only, ...action.facts } };
     case "filter":
       return { ...state, filter: action.text };
   }

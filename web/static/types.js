@@ -75,7 +75,8 @@
  * @property {boolean} suppression
  * @property {""|"udp"|"refused"} fault
  * @property {string} why
- * @property {{rtt: number|null, jitter: number|null, loss: number|null}} quality ms, ms, percent, as the browser sees it
+ * @property {{rtt: number|null, jitter: number|null, loss: number|null, received?: number, sent?: number}} quality ms, ms, percent, packets, as the browser sees it
+ * @property {{in: boolean, out: boolean}} flow packets come and go
  * @property {Record<string, number>|null} server the same leg as the server sees it
  */
 
@@ -117,6 +118,7 @@
  * @property {readonly Notice[]} notices
  * @property {Dialog|null} dialog
  * @property {string} filter
+ * @property {{queue: string, ai: string, who: ""|"asks"|"ai"|"person"}} only calls of this queue, this AI, in this situation; empty for all
  */
 
 export {};

@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, now, since } from "../clock.js";
-import { holdsTheFloor, mine, name, need, ordered, stale } from "../derive.js";
+import { filtered, holdsTheFloor, mine, name, need, ordered, stale } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -26,6 +26,11 @@ class Calls extends Part {
           store.dispatch({ type: "filter", text: /** @type {HTMLInputElement} */ (event.target).value }),
       },
     });
+    this.queue = only("queue");
+    this.ai = only("ai");
+    this.who = only("who");
+    for (const one of ["asks", "ai", "person"])
+      this.who.append(h("option", { value: one, "data-key": one }, t(`only.who.${one}`)));
     this.list = h("ul", { class: "rows" });
     this.empty = h("p", { class: "empty" });
     this.content = [
@@ -37,18 +42,31 @@ class Calls extends Part {
           {},
           h("h2", { id: "calls-title" }, t("calls.title"), " ", this.count),
           h("label", { class: "search" }, icon("search"), this.filter),
+          h("div", { class: "only" }, this.queue, this.ai, this.who),
         ),
         this.list,
         this.empty,
       ),
     ];
+    this.drawing = false;
     everySecond(() => this.tick());
   }
 
+  /** Many changes a second make one drawing a frame. */
+  update() {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => {
+      this.drawing = false;
+      this.draw(store.state);
+    });
+  }
+
   /** @param {State} state */
-  update(state) {
+  draw(state) {
     const calls = ordered(state);
-    say(this.count, String(state.calls.size));
+    const all = state.calls.size;
+    say(this.count, calls.length === all ? String(all) : t("calls.of", { n: calls.length, all }));
     keyed(
       this.list,
       calls,
@@ -56,26 +74,88 @@ class Calls extends Part {
       (call) => row(call.id),
       (element, call) => fill(element, call, state),
     );
-    const text = !state.link.ever ? t("calls.loading") : state.filter ? t("calls.no-match") : t("calls.none");
+    const text = !state.link.ever ? t("calls.loading") : filtered(state) ? t("calls.no-match") : t("calls.none");
     say(this.empty, text);
     show(this.empty, calls.length === 0);
+    const found = [...state.calls.values()];
+    choices(
+      this.queue,
+      "queue",
+      found.map((call) => call.queue),
+      state.only.queue,
+    );
+    choices(
+      this.ai,
+      "ai",
+      found.map((call) => call.ai.name),
+      state.only.ai,
+    );
+    attribute(this.who, "data-on", state.only.who ? "true" : null);
     this.tick();
   }
 
   tick() {
-    for (const call of store.state.calls.values()) {
-      const element = /** @type {HTMLElement|null} */ (
-        this.list?.querySelector(`[data-call="${CSS.escape(call.id)}"]`)
-      );
-      if (!element) continue;
-      say(
-        /** @type {Element} */ (element.querySelector(".timer")),
-        duration(since(call.answered_at ?? call.started_at)),
-      );
-      say(/** @type {Element} */ (element.querySelector(".deadline")), countdown(call));
+    for (const item of /** @type {Iterable<HTMLElement>} */ (this.list.children)) {
+      const drawn = rows.get(item);
+      if (!drawn?.call) continue;
+      say(drawn.timer, duration(since(drawn.call.answered_at ?? drawn.call.started_at)));
+      say(drawn.deadline, countdown(drawn.call));
     }
   }
 }
+
+/** A choice that narrows the list. @param {"queue"|"ai"|"who"} fact */
+const only = (fact) =>
+  h(
+    "select",
+    {
+      class: "quiet",
+      "aria-label": t(`only.${fact}`),
+      "data-testid": `only-${fact}`,
+      on: {
+        change: (/** @type {Event} */ event) =>
+          store.dispatch({
+            type: "only",
+            facts: { [fact]: /** @type {HTMLSelectElement} */ (event.target).value },
+          }),
+      },
+    },
+    h("option", { value: "", "data-key": "" }, t(`only.${fact}.all`)),
+  );
+
+/** @param {HTMLSelectElement} select @param {"queue"|"ai"} fact @param {string[]} names @param {string} chosen */
+function choices(select, fact, names, chosen) {
+  const found = [...new Set([...names, chosen])].filter(Boolean).sort();
+  keyed(
+    select,
+    ["", ...found],
+    (name) => name,
+    (name) => h("option", { value: name }, clean(name)),
+    () => {},
+  );
+  attribute(select, "data-on", chosen ? "true" : null);
+  show(select, found.length > 1 || chosen !== "");
+}
+
+/**
+ * @typedef {object} Row the parts of a row, and what they show
+ * @property {HTMLElement} button
+ * @property {HTMLElement} alarm
+ * @property {HTMLElement} why
+ * @property {HTMLElement} deadline
+ * @property {HTMLElement} caller
+ * @property {HTMLElement} timer
+ * @property {HTMLElement} ai
+ * @property {HTMLElement} queue
+ * @property {HTMLElement} state
+ * @property {HTMLElement} words
+ * @property {HTMLElement} last
+ * @property {Call|null} call
+ * @property {unknown} shown
+ */
+
+/** @type {WeakMap<HTMLElement, Row>} */
+const rows = new WeakMap();
 
 /** @param {Call} call */
 function countdown(call) {
@@ -86,61 +166,62 @@ function countdown(call) {
 
 /** @param {string} id */
 function row(id) {
-  return h(
-    "li",
-    {},
-    h(
-      "button",
-      {
-        type: "button",
-        class: "row",
-        "data-testid": "call-row",
-        "data-call": id,
-        on: { click: () => actions.select(id) },
-      },
-      h(
-        "span",
-        { class: "alarm", hidden: true },
-        icon("triangle-alert"),
-        h("span", { class: "why" }),
-        h("span", { class: "deadline figures" }),
-      ),
-      h("span", { class: "first" }, h("span", { class: "caller" }), h("span", { class: "timer figures" })),
-      h("span", { class: "second" }, icon("bot"), h("span", { class: "ai" }), h("span", { class: "queue" })),
-      h(
-        "span",
-        { class: "third" },
-        h("span", { class: "state" }, icon("audio-lines"), h("span")),
-        h("span", { class: "last" }),
-      ),
-    ),
+  const part = (/** @type {string} */ name, /** @type {(Node|string|null)[]} */ ...children) =>
+    h("span", { class: name }, ...children);
+  const [why, deadline, caller, timer] = [part("why"), part("deadline figures"), part("caller"), part("timer figures")];
+  const [ai, queue, words, last] = [part("ai"), part("queue"), h("span"), part("last")];
+  const alarm = h("span", { class: "alarm", hidden: true }, icon("triangle-alert"), why, deadline);
+  const state = part("state", icon("audio-lines"), words);
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "row",
+      "data-testid": "call-row",
+      "data-call": id,
+      on: { click: () => actions.select(id) },
+    },
+    alarm,
+    part("first", caller, timer),
+    part("second", icon("bot"), ai, queue),
+    part("third", state, last),
   );
+  const item = h("li", {}, button);
+  rows.set(item, { button, alarm, why, deadline, caller, timer, ai, queue, state, words, last, call: null, shown: "" });
+  return item;
 }
 
 /** @param {HTMLElement} item @param {Call} call @param {State} state */
 function fill(item, call, state) {
-  const element = /** @type {HTMLElement} */ (item.firstElementChild);
-  const get = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (element.querySelector(selector));
-  attribute(element, "aria-current", call.id === state.selected ? "true" : null);
-  say(get(".caller"), clean(name(call)) || t("caller.unknown"));
-  say(get(".ai"), clean(call.ai.name));
-  say(get(".queue"), clean(call.queue));
+  const drawn = /** @type {Row} */ (rows.get(item));
+  const turns = state.turns.get(call.id);
+  const turn = turns?.[turns.length - 1];
+  const [what, words, image] = situation(call, state);
+  const selected = call.id === state.selected;
+  const shown = `${what} ${words} ${selected} ${turn?.speaker} ${turn?.text}`;
+  if (drawn.call === call && drawn.shown === shown) return;
+  drawn.call = call;
+  drawn.shown = shown;
+  attribute(drawn.button, "aria-current", selected ? "true" : null);
+  say(drawn.caller, clean(name(call)) || t("caller.unknown"));
+  say(drawn.ai, clean(call.ai.name));
+  say(drawn.queue, clean(call.queue));
 
   const asks = need(call) ? call.escalation : null;
-  show(get(".alarm"), asks !== null);
+  show(drawn.alarm, asks !== null);
   if (asks) {
-    attribute(get(".alarm"), "data-priority", asks.priority);
-    setIcon(get(".alarm .icon"), asks.priority === "emergency" ? "siren" : "triangle-alert");
-    say(get(".alarm .why"), t(`attention.${asks.priority}`, { reason: clean(asks.reason) }));
+    attribute(drawn.alarm, "data-priority", asks.priority);
+    setIcon(
+      /** @type {Element} */ (drawn.alarm.firstElementChild),
+      asks.priority === "emergency" ? "siren" : "triangle-alert",
+    );
+    say(drawn.why, t(`attention.${asks.priority}`, { reason: clean(asks.reason) }));
   }
 
-  const [what, words, image] = situation(call, state);
-  attribute(get(".state"), "data-what", what);
-  setIcon(get(".state .icon"), image);
-  say(get(".state span"), words);
-  const turns = state.turns.get(call.id);
-  const last = turns?.[turns.length - 1];
-  say(get(".last"), last ? `${t(`role.${last.speaker}`)}: ${clean(last.text)}` : "");
+  attribute(drawn.state, "data-what", what);
+  setIcon(/** @type {Element} */ (drawn.state.firstElementChild), image);
+  say(drawn.words, words);
+  say(drawn.last, turn ? `${t(`role.${turn.speaker}`)}: ${clean(turn.text)}` : "");
 }
 
 /** Who is in the call, the weightiest first. @param {Call} call @param {State} state @returns {[string, string, string]} */

@@ -2,6 +2,7 @@
 // What is broken now, what it means for the caller, and what to do.
 
 import * as duty from "../duty.js";
+import { mine } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { t } from "../messages.js";
 
@@ -23,6 +24,11 @@ function faults(state) {
   const again = { label: t("fault.retry"), run: duty.goOnDuty };
   if (line.fault === "udp") found.push({ id: "udp", kind: "udp", text: t("fault.udp"), act: again });
   else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
+  const one = mine(state);
+  if (line.state === "up" && one?.phase === "active") {
+    if (!line.flow.out) found.push({ id: "flow out", kind: "flow", text: t("fault.not-sending") });
+    else if (!line.flow.in && !one.hold) found.push({ id: "flow in", kind: "flow", text: t("fault.not-receiving") });
+  }
   if (line.mic === "denied")
     found.push({
       id: "microphone",

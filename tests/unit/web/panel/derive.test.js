@@ -34,7 +34,10 @@ test("the microphone is open only in a speaking mode that nobody has asked to le
                 open += 1;
                 const where = JSON.stringify({ mode, phase, pending, muted, hold, line, leg });
                 assert.ok(mode !== "monitor" || (pending?.mode && pending.mode !== "monitor"), where);
-                assert.ok(phase === "active" || phase === "switching" || (phase === "connecting" && pending?.mode), where);
+                assert.ok(
+                  phase === "active" || phase === "switching" || (phase === "connecting" && pending?.mode),
+                  where,
+                );
                 assert.ok(!muted && !hold && line === "up" && leg === "leg-1", where);
                 assert.ok(pending?.kind !== "release" && pending?.mode !== "monitor", where);
               }
@@ -156,4 +159,26 @@ test("calls for a person come by priority, then by deadline; help asked for whil
     asking(now).map((one) => one.id),
     ["emergency", "sooner", "later", "waits longer", "no deadline", "help"],
   );
+});
+
+test("the list is narrowed by queue, AI, situation and text, all at once", () => {
+  const ben = engagement({ agent: "ben", leg: "leg-2" });
+  const calls = [
+    call({ id: "1", queue: "a", ai: { name: "Aurora", ref: "" } }),
+    call({ id: "2", queue: "a", ai: { name: "Borealis", ref: "" }, engagements: [ben] }),
+    call({ id: "3", queue: "b", ai: { name: "Aurora", ref: "" }, escalation: { reason: "x", priority: "normal" } }),
+  ];
+  const ids = (/** @type {any} */ only, text = "") =>
+    ordered(state(calls, { type: "only", facts: only }, { type: "filter", text }))
+      .map((one) => one.id)
+      .sort()
+      .join("");
+  assert.equal(ids({}), "123");
+  assert.equal(ids({ queue: "a" }), "12");
+  assert.equal(ids({ queue: "a", ai: "Aurora" }), "1");
+  assert.equal(ids({ who: "asks" }), "3");
+  assert.equal(ids({ who: "person" }), "2");
+  assert.equal(ids({ who: "ai" }), "13");
+  assert.equal(ids({ who: "ai", queue: "b" }, "maria"), "3");
+  assert.equal(ids({ ai: "Aurora" }, "nobody"), "");
 });
