@@ -1,0 +1,49 @@
+"""The kinds of values in the settings: what is accepted, and the remedy where it is not."""
+
+import re
+from ipaddress import ip_network
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+
+def pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"give a regular expression that compiles ({error})") from None
+    return value
+
+
+def port_range(value: str) -> str:
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value)
+    if match is None or not 1024 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise ValueError('give a range within 1024-65535, like "20000-20199"')
+    return value
+
+
+def network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError('give an address or a network, like "10.0.0.5" or "10.0.0.0/24"') from None
+    return value
+
+
+def origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError('give scheme and host, like "https://takeover.example.com"')
+    return value.rstrip("/")
+
+
+def destination(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+,[A-Za-z0-9_*#+.-]+,\d+", value):
+        raise ValueError('give "context,extension,priority", like "support,200,1"')
+    return value
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(pattern)]
+Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]

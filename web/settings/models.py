@@ -1,0 +1,135 @@
+"""What can be set. `config/takeover.example.yaml` shows every key."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from .fields import Key, Pattern, Port, destination, network, origin, port_range
+
+
+class Part(BaseModel):
+    """A part of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(Part):
+    """How the panel is served by https."""
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    self_signed: bool = False
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Tls":
+        if self.self_signed and (self.cert_file or self.key_file):
+            raise ValueError("give either self_signed or cert_file and key_file")
+        if not self.self_signed and not (self.cert_file and self.key_file):
+            raise ValueError("give cert_file and key_file, or self_signed: true")
+        return self
+
+
+class Http(Part):
+    """Where browsers and machines reach the service."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: Annotated[str, AfterValidator(origin)] | None = None
+    tls: Tls | None = None
+    trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    session_hours: Annotated[float, Field(gt=0, le=168)] = 12
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers come by https, here or at the proxy in front."""
+        return self.tls is not None or (self.public_url or "").startswith("https:")
+
+
+class AiRule(Part):
+    """How a dialled channel is recognised as an AI."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    match: Pattern
+
+
+class Asterisk(Part):
+    """One Asterisk, reached over AMI."""
+
+    kind: Literal["asterisk"]
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 5038
+    username: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    ais: Annotated[tuple[AiRule, ...], Field(max_length=100)] = ()
+    destinations: Mapping[Key, Annotated[str, AfterValidator(destination)]] = Field(default_factory=dict)
+    deadman_s: Annotated[float, Field(ge=2, le=60)] = 5
+
+
+class IceServer(Part):
+    """A STUN or TURN server, for browsers that cannot reach the workers directly."""
+
+    url: Annotated[str, Field(pattern=r"^(stun|stuns|turn|turns):[^\s]+$")]
+    username: str | None = None
+    credential: SecretStr | None = None
+
+
+class Media(Part):
+    """The agents' audio."""
+
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    udp_ports: Annotated[str, AfterValidator(port_range)] | None = None
+    public_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    audiosocket_host: str = "127.0.0.1"
+    pbx_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
+    max_legs_per_worker: Annotated[int, Field(ge=1, le=500)] = 50
+    max_lateness_ms: Annotated[float, Field(gt=0, le=1000)] = 5
+    suppression: bool = True
+
+
+class StorePart(Part):
+    """Where accounts, sessions, transcripts and the audit are kept."""
+
+    url: str | None = None
+
+
+class Audit(Part):
+    """The key that chains the audit."""
+
+    key_file: Path | None = None
+
+
+class Log(Part):
+    """What is logged, and how."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    pii: bool = False
+
+
+class Settings(Part):
+    """Everything that can be set."""
+
+    instance: Key | None = None
+    data_dir: Path = Path("/var/lib/takeover")
+    http: Http = Http()
+    pbx: Annotated[Mapping[Key, Asterisk], Field(min_length=1)]
+    media: Media = Media()
+    store: StorePart = StorePart()
+    audit: Audit = Audit()
+    log: Log = Log()
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy's URL of the store."""
+        return self.store.url or f"sqlite+aiosqlite:///{self.data_dir / 'takeover.db'}"
+
+    @property
+    def audit_key_file(self) -> Path:
+        """Where the audit's key lies."""
+        return self.audit.key_file or self.data_dir / "audit.key"
