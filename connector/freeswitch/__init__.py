@@ -1,0 +1,1 @@
+"""FreeSWITCH over its event socket (ESL)."""

@@ -1,0 +1,236 @@
+"""ESL as bytes and text: bytes in, messages out; facts in, commands out. Pure.
+
+A message of the event socket is a block of headers, an empty line, and as many bytes of body as ``Content-Length``
+says. The body of an event is such a block again, its values percent-encoded. So headers are split first and decoded
+then: the other way round, a caller's name with ``%0A`` in it would bring its own ``Unique-ID``.
+
+Whatever reaches ESL passes an allow-list for its field: ESL has its own syntax (braces, brackets, commas, semicolons,
+quotes, dollar, spaces, and the slash of `hash`), and a line break starts another command.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from ..domain.calls import Mode
+from ..domain.errors import BadValue
+
+MAX_HEAD = 256 * 1024
+"""Bytes of one block of headers: a channel with hundreds of variables has some 20 KiB."""
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of one body: `show channels` of a large site."""
+EVENTS = (
+    "CHANNEL_CREATE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP_COMPLETE DTMF BACKGROUND_JOB SHUTDOWN"
+)
+SUBCLASSES = (
+    "takeover::call takeover::mode takeover::refused takeover::paired takeover::fallback takeover::request"
+    " takeover::transferred"
+)
+CONTEXT = "takeover"
+EXTENSIONS = ("takeover_pair", "takeover_hold", "takeover_fallback")
+"""What our dialplan include must define on the PBX before anybody can engage."""
+DEADMAN_CAUSE = "RECOVERY_ON_TIMER_EXPIRE"
+UNSET = "_undef_"
+"""What `uuid_getvar` says of a variable that is not set."""
+
+
+class Malformed(Exception):
+    """The bytes are no ESL; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, or one event. Header names are lower-cased; of a repeated header the first counts, so that what a
+    dialplan appends cannot overwrite what FreeSWITCH itself said about the channel."""
+
+    headers: Mapping[str, str]
+    body: str = ""
+
+    def __getitem__(self, key: str) -> str:
+        """The header's value, empty when it is absent."""
+        return self.headers.get(key, "")
+
+    @property
+    def kind(self) -> str:
+        """The content type of a message; an event has none of its own."""
+        return self.headers.get("content-type", "")
+
+    @property
+    def event(self) -> str:
+        """The event's name; of a CUSTOM one, its subclass."""
+        name = self.headers.get("event-name", "")
+        return self.headers.get("event-subclass", "") if name == "CUSTOM" else name
+
+    def variable(self, name: str) -> str:
+        """A channel variable that came with the event; empty when it is absent."""
+        return self.headers.get(f"variable_{name}", "")
+
+
+class Reader:
+    """Bytes in any pieces -> messages. Sans I/O. What is incomplete at the end of a connection never was."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._head: dict[str, str] | None = None
+        self._length = 0
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Raises `Malformed` after the last good message; then the connection is of no more use."""
+        self._rest += data
+        while True:
+            if self._head is None:
+                end = self._rest.find(b"\n\n")
+                if end < 0:
+                    if len(self._rest) > MAX_HEAD:
+                        raise Malformed(f"{len(self._rest)} bytes without the end of a header: is this an ESL port?")
+                    return
+                head = _headers(self._rest[:end].decode("utf-8", "replace"), encoded=False)
+                del self._rest[: end + 2]
+                self._length = _length(head.get("content-length", "0"))
+                self._head = head
+            if len(self._rest) < self._length:
+                return
+            body = bytes(self._rest[: self._length])
+            del self._rest[: self._length]
+            message, self._head = _message(self._head, body), None
+            if message.headers:
+                yield message
+
+
+def _length(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_BODY:
+        raise Malformed(f"Content-Length {text[:20]!r}: a number up to {MAX_BODY} is expected")
+    return int(text)
+
+
+def _message(head: Mapping[str, str], body: bytes) -> Message:
+    text = body.decode("utf-8", "replace")
+    return parse_event(text) if head.get("content-type") == "text/event-plain" else Message(head, text)
+
+
+def parse_event(text: str) -> Message:
+    """Reads an event in plain format, with its own body if it has one."""
+    head, _, body = text.partition("\n\n")
+    return Message(_headers(head, encoded=True), body)
+
+
+def _headers(text: str, encoded: bool) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, colon, value = line.partition(":")
+        if not colon:
+            continue
+        value = value.strip()
+        headers.setdefault(key.strip().lower(), unquote(value, errors="replace") if encoded and "%" in value else value)
+    return headers
+
+
+# ---- what reaches ESL ----
+
+_ALLOWED: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "unique id": (re.compile(r"[A-Za-z0-9_.:@-]{1,128}"), "give a channel's uuid"),
+    "uuid": (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "give a lower-case uuid"),
+    "host": (re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"), "give an IP address or host name"),
+    "port": (re.compile(r"[1-9][0-9]{0,4}"), "give a port from 1 to 65535"),
+    "profile": (re.compile(r"[A-Za-z0-9_.-]{1,64}"), "name a SIP profile such as internal"),
+    "instance": (re.compile(r"[A-Za-z0-9_.-]{1,64}"), "use letters, digits, '_', '.' and '-', at most 64"),
+    "destination": (
+        re.compile(r"[A-Za-z0-9_.-]{1,80},[A-Za-z0-9_.+*#-]{1,80}"),
+        "write it as context,extension",
+    ),
+    "digits": (re.compile(r"[0-9A-D*#]{1,32}"), "use 1 to 32 of the digits 0-9 A-D * #"),
+    "after bridge": (re.compile(r"[A-Za-z0-9_.+*#-]{1,80}(?::[A-Za-z0-9_]{1,20}(?::[A-Za-z0-9_.-]{1,80})?)?"), ""),
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+MAX_COMMAND = 4000
+
+
+def allowed(name: str, value: str) -> str:
+    """Returns `value` when the allow-list of the field `name` lets it pass, else raises `BadValue`."""
+    pattern, remedy = _ALLOWED[name]
+    if not pattern.fullmatch(value):
+        raise BadValue(name, value, remedy)
+    return value
+
+
+def guard(line: str) -> str:
+    """Refuses what could break out of a command's line. Raises `BadValue`."""
+    if _CONTROL.search(line):
+        raise BadValue("ESL command", line[:40], "remove the control characters (a line break would start another)")
+    if len(line) > MAX_COMMAND:
+        raise BadValue("ESL command", line[:40] + "...", f"shorten it to {MAX_COMMAND} characters")
+    return line
+
+
+def event(subclass: str, **headers: str) -> str:
+    """A `sendevent` of ours, told to every service. It carries no ``Unique-ID``: that would queue it into a session."""
+    lines = [f"Takeover-{name.capitalize()}: {value}" for name, value in headers.items() if value]
+    return "\n".join(["sendevent CUSTOM", f"Event-Subclass: {subclass}", *lines])
+
+
+EAVESDROP: Mapping[Mode, str] = {Mode.MONITOR: "0", Mode.WHISPER: "1", Mode.BARGE: "3", Mode.TAKEOVER: "3"}
+"""The keys of `eavesdrop`: 0 nobody hears the agent, 1 the other side, 3 both. In takeover the AI hears the agent."""
+
+
+def eavesdrop(leg: str, mode: Mode) -> str:
+    """Tells a running `eavesdrop` whom the agent speaks to."""
+    return (
+        f"sendevent CUSTOM\nEvent-Subclass: takeover::control\nunique-id: {leg}\neavesdrop-command: {EAVESDROP[mode]}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What an agent leg is made of: where it is found, whose call it joins, and how soon its silence ends it."""
+
+    host: str
+    port: int
+    uuid: str
+    caller: str
+    instance: str
+    profile: str
+    media_timeout_ms: int
+    timeout_s: int
+    codecs: str = field(default="PCMU")
+
+
+def originate(patch: Patch) -> str:
+    """The command that brings an agent's leg to a caller, in monitor: it hears both, and nobody hears it."""
+    port = allowed("port", str(patch.port))
+    if int(port) > 65535:
+        raise BadValue("port", port, _ALLOWED["port"][1])
+    uuid, caller = allowed("uuid", patch.uuid), allowed("unique id", patch.caller)
+    variables = {
+        "origination_uuid": uuid,
+        "origination_caller_id_number": "takeover",
+        "origination_caller_id_name": "takeover",
+        "originate_timeout": str(patch.timeout_s),
+        "ignore_early_media": "true",
+        "absolute_codec_string": patch.codecs,
+        "media_timeout": str(patch.media_timeout_ms),
+        "eavesdrop_enable_dtmf": "false",
+        "takeover_role": "agent",
+        "takeover_call": caller,
+        "takeover_instance": allowed("instance", patch.instance),
+    }
+    listed = ",".join(f"{name}={value}" for name, value in variables.items())
+    target = f"sofia/{allowed('profile', patch.profile)}/sip:{uuid}@{allowed('host', patch.host)}:{port}"
+    return f"originate {{{listed}}}{target} &eavesdrop({caller})"
+
+
+def give_back(caller: str, ai: str, leg: str, after: str) -> str:
+    """What the PBX itself does when a speaker's leg ends, whatever the reason: the AI is audible, the caller's line is
+    as it was, the floor is free, and a caller whose AI has left meanwhile goes to the fallback.
+
+    The last part is a condition without an `if`: `takeover_pair` sets the variable, and nobody is called `_undef_`.
+    The floor is freed before the variable is read, and `takeover_hold` looks in the opposite order: however the ends
+    of AI and agent fall together, one of the two sees the other.
+    """
+    acts = (
+        f"${{uuid_audio({ai} stop)}}",
+        f"${{uuid_setvar({caller} transfer_after_bridge {after})}}",
+        f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}",
+        f"${{uuid_transfer(${{uuid_getvar({caller} takeover_paired_uuid)}} takeover_fallback XML {CONTEXT})}}",
+    )
+    return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
