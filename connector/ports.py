@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .domain.calls import Call, CallId, Engagement, Mode, PatchId
+from .domain.escalation import Escalation
 from .domain.events import PbxEvent, SnapshotTaken
 from .domain.transcript import Turn
 
@@ -125,3 +126,16 @@ class EngagementKeeper(Protocol):
 
     async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
         """Inserts or updates by the engagement's id. Raises `StoreUnavailable`."""
+
+
+class EscalationKeeper(Protocol):
+    """Where open requests for a human are kept, so that a restart forgets none."""
+
+    async def put(self, escalation: Escalation) -> None:
+        """Inserts or updates the call's request. Raises `StoreUnavailable`."""
+
+    async def remove(self, call: CallId) -> None:
+        """The call has no request any more. Raises `StoreUnavailable`."""
+
+    async def open(self) -> Sequence[Escalation]:
+        """All of them. Raises `StoreUnavailable`."""

@@ -23,15 +23,17 @@ from pydantic import SecretStr
 
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.errors import BadValue, StoreUnavailable
+from connector.domain.escalation import Step
 from connector.ports import Pbx
-from connector.services.escalations import Escalations
+from connector.services.escalations import Escalations, Means, Policy
+from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 from connector.store import Store
 from media import pool as media
 
-from . import app, pages, stores
+from . import app, pages, stores, webhooks
 from .auth import Guard, Site
 from .errors import StartFailed
 from .hub import Hub
@@ -41,7 +43,7 @@ from .medialegs import MediaLegs
 from .messages import IceServerJson
 from .metrics import Labels, Sample, gauge
 from .notify import notify, watchdog_seconds
-from .settings import Asterisk, IceServer, Settings
+from .settings import AiPolicy, Asterisk, IceServer, Settings
 from .signalling import Desk
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
@@ -114,10 +116,14 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         pbxs = _pbxs(settings, instance)
         registry = Registry(pbxs, instance)
         transcripts = Transcripts(registry, store.transcripts)
-        takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts)
+        notices = Notices(registry, transcripts, lambda ai: settings.ais.get(ai, AiPolicy()).greets_again)
+        takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts, notices=notices)
         site = Site(settings.http.https, settings.http.public_url or "", settings.http.trusted_proxies)
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
-        escalations = Escalations(registry)
+        means = Means(store.audit, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
+        escalations = Escalations(registry, means, _escalation_policy(settings))
+        await escalations.restore()
+        links = webhooks.links(settings, registry)
         desk, hub = Desk(legs), Hub(registry, escalations)
         parts = app.Parts(
             registry=registry,
@@ -133,12 +139,14 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             destinations={name: sorted(pbx.destinations) for name, pbx in settings.pbx.items()},
             version=_version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
-            more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs)],
+            more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs), *webhooks.samples(links)],
             ice_servers=[_ice_server(one) for one in settings.media.ice_servers],
         )
         events = pool.events()  # from here on, so that no leg's event is missed
         start = await stack.enter_async_context(_for_ever())
         start(takeovers.run(), "takeovers")
+        start(escalations.run(), "escalations")
+        start(links.run(), "webhooks")
         for pbx in pbxs.values():
             start(_pump(pbx, registry), f"pbx {pbx.name}")
         start(_media(events, takeovers, desk, hub, store), "media events")
@@ -228,6 +236,18 @@ def _asterisk(one: Asterisk) -> AsteriskSettings:
         ais=[(rule.name, rule.match) for rule in one.ais],
         destinations=dict(one.destinations),
         deadman_s=one.deadman_s,
+    )
+
+
+def _escalation_policy(settings: Settings) -> Policy:
+    part = settings.escalation
+    return Policy(
+        ladder=[
+            Step(rung.after_s, rung.after, rung.priority, rung.notify, rung.transfer or "") for rung in part.ladder
+        ],
+        deadline_s=part.deadline_s,
+        caller_digit=part.caller_digit or "",
+        ceilings={name: policy.max_priority for name, policy in settings.ais.items()},
     )
 
 

@@ -193,7 +193,15 @@ class EscalationJson(TypedDict):
     priority: str
     by: str
     since: str
+    raised_at: str
+    """When it became as urgent as it is."""
     deadline_at: str | None
+    step: int
+    """Steps of the ladder that were taken because nobody came."""
+    escalated_at: str | None
+    """When the last of them was."""
+    supervisors: bool
+    """Whether the ladder has called the supervisors."""
 
 
 class CallJson(TypedDict):

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connector.domain.calls import Call, Engagement
+from connector.domain.escalation import Escalation
 from connector.domain.transcript import Turn
 from connector.services.changes import PbxState
-from connector.services.escalations import Escalation, Escalations
+from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 
 from .messages import CallJson, EngagementJson, EscalationJson, PbxJson, TurnJson
@@ -45,7 +46,11 @@ def escalation_json(escalation: Escalation) -> EscalationJson:
         "priority": escalation.priority,
         "by": escalation.by,
         "since": stamp(escalation.since),
+        "raised_at": stamp(escalation.raised_at),
         "deadline_at": stamp(escalation.deadline) if escalation.deadline is not None else None,
+        "step": escalation.step,
+        "escalated_at": stamp(escalation.escalated_at) if escalation.escalated_at is not None else None,
+        "supervisors": escalation.supervisors,
     }
 
 

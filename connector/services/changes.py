@@ -82,13 +82,15 @@ class DtmfSeen:
 
 @dataclass(frozen=True, slots=True)
 class AiNotice:
-    """For the AI's platform: `takeover.started`, `takeover.ended`, `coach`; `data` is ready for JSON."""
+    """For the AI's platform and the teams: `takeover.*`, `coach`, `escalation.*`; `data` is ready for JSON."""
 
     rev: int
     call_id: CallId
     ai_name: str
     kind: str
     data: Mapping[str, object]
+    notify: tuple[str, ...] = ()
+    """Webhooks that get it besides those that have asked for its kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,42 +1,92 @@
-"""Requests for a human: who asks in which call, how urgently, until when. At most one per call; the latest counts."""
+"""Requests for a human: who asks in which call, how urgently, until when; and the ladder while nobody comes.
+
+At most one per call. It is over when somebody speaks with the caller, when it is withdrawn, and with the call. It is
+kept in the store, so that a restart forgets none.
+"""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
-from ..domain.calls import CallId, Phase
-from ..domain.errors import NotAllowed
-from ..domain.events import HumanAsked, PbxEvent
+import structlog
+
+from ..domain.calls import Call, CallId, Phase
+from ..domain.errors import NotAllowed, StoreUnavailable, TakeoverError
+from ..domain.escalation import Escalation, Priority, Step, climbed, joined, less_urgent, next_step
+from ..domain.events import Dtmf, HumanAsked, PbxEvent, SnapshotTaken
 from ..domain.people import Actor, Denied, may
+from ..ports import EscalationKeeper, Journal
 from .changes import CallRemoved, CallUpserted, Change, EngagementChanged
+from .lone_digit import LoneDigit
+from .notices import Notices
+from .record import close
 from .registry import Registry
 
-Priority = Literal["normal", "urgent", "emergency"]
+log = structlog.get_logger(__name__)
+
+LADDER_ACTOR = "service"
+DIALPLAN, CALLER = "dialplan", "caller"
+CALLER_REASON = "The caller pressed {digit}."
+RECORD_S = 0.3
+"""How long a step waits for its record before that goes to the reserve: a slow disk must not leave a caller alone."""
+CLAIMED_S = 1.0
+"""How long the ladder stands still while somebody is about to speak with the caller."""
+RETRY_S = (2.0, 5.0, 10.0)
+"""Before a transfer that failed is tried again."""
+
+Transfer = Callable[[Call, str], Awaitable[None]]
+Clock = Callable[[], datetime]
+
+
+def now() -> datetime:
+    """The time of day."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Escalation:
-    """One request. `by` names who asked; `deadline` is when it should have been answered."""
+class Policy:
+    """What the settings say about requests for a human."""
 
-    reason: str
-    priority: Priority
-    by: str
-    since: datetime
-    deadline: datetime | None = None
+    ladder: Sequence[Step] = ()
+    deadline_s: float | None = None
+    """For requests that name none."""
+    caller_digit: str = ""
+    """The digit with which a caller asks for a human; empty: none."""
+    ceilings: Mapping[str, Priority] = field(default_factory=dict)
+    """By an AI's name: the most urgent that its token may ask for."""
+    grace_s: float = 10.0
+    """After a restart no step is taken for so long: panels need a moment to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the ladder works with."""
+
+    journal: Journal
+    keeper: EscalationKeeper
+    notices: Notices
+    transfer: Transfer
 
 
 class Escalations:
-    """Kept beside the registry, for as long as the call lives and nobody speaks in it.
+    """Kept beside the registry. `ask` and `withdraw` are synchronous; `run` is what climbs, records and keeps."""
 
-    Who speaks has answered the request: it is over then, and does not come back when the call does.
-    """
-
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, means: Means, policy: Policy, clock: Clock = now) -> None:
         self._registry = registry
+        self._means = means
+        self._policy = policy
+        self._clock = clock
         self._open: dict[CallId, Escalation] = {}
+        self._calls: dict[CallId, Call] = {}  # of the open ones, as last shown
+        self._kept: dict[CallId, Escalation] = {}  # from before a restart; their PBX has not reported yet
+        self._timers: dict[CallId, asyncio.TimerHandle] = {}
+        self._changed: set[CallId] = set()  # what the store has not been told
+        self._wake = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._digit = LoneDigit(policy.caller_digit, self._pressed, self._taken) if policy.caller_digit else None
         registry.listen(self._heard)
-        registry.watch(self._changed)
+        registry.watch(self._seen)
 
     def of(self, call: CallId) -> Escalation | None:
         """The call's open request."""
@@ -45,49 +95,232 @@ class Escalations:
     def ask(
         self, actor: Actor, call: CallId, reason: str, priority: Priority, deadline_s: float | None = None
     ) -> Escalation:
-        """Asks, in place of an earlier request. Raises `CallUnknown`, `CallEnded`, `NotAllowed`."""
+        """Asks; beside an open request it can only make that one more urgent.
+
+        What an AI asks for above its ceiling counts as the ceiling; the answer says what became of it.
+        Raises `CallUnknown`, `CallEnded`, `NotAllowed`.
+        """
         self._permit(actor, call)
-        now = datetime.now(UTC)
-        deadline = now + timedelta(seconds=deadline_s) if deadline_s is not None else None
-        made = Escalation(reason, priority, actor.name, now, deadline)
-        self._set(call, made)
-        return made
+        if actor.role == "ai":
+            priority = less_urgent(priority, self._policy.ceilings.get(actor.ai, priority))
+        return self._raise(call, reason, priority, actor.name, deadline_s)
 
     def withdraw(self, actor: Actor, call: CallId) -> bool:
-        """Takes the request back; false when there was none. Raises as `ask`."""
+        """Takes the request back; false when there was none. An AI can only take back its own. Raises as `ask`."""
         self._permit(actor, call)
-        there = call in self._open
-        self._set(call, None)
-        return there
+        known = self._open.get(call)
+        if known is not None and actor.role == "ai" and known.by != actor.name:
+            raise NotAllowed("escalate", f"{known.by} asked for a human; you cannot take that back.")
+        return self._end(call, "escalation.withdrawn", {"by": actor.name})
+
+    async def restore(self) -> None:
+        """Reads the requests that were open when the service stopped; each is open again when its call is seen."""
+        try:
+            self._kept = {one.call: one for one in await self._means.keeper.open()}
+        except StoreUnavailable as error:
+            log.warning("escalations.not-restored", why=error.why)
+
+    async def run(self) -> None:
+        """Climbs, records and keeps, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await self._keep()
+            finally:
+                self._tasks = None
+                for timer in self._timers.values():
+                    timer.cancel()
 
     def _permit(self, actor: Actor, call: CallId) -> None:
         decision = may(actor, "escalate", self._registry.call(call))
         if isinstance(decision, Denied):
             raise NotAllowed("escalate", decision.reason)
 
-    def _set(self, call: CallId, escalation: Escalation | None) -> None:
-        if self._open.get(call) == escalation:
-            return
-        if escalation is None:
-            del self._open[call]
-        else:
-            self._open[call] = escalation
+    # Opening and ending
+
+    def _raise(
+        self, call: CallId, reason: str, priority: Priority, by: str, deadline_s: float | None = None
+    ) -> Escalation:
+        at = self._clock()
+        wait = deadline_s if deadline_s is not None else self._policy.deadline_s
+        deadline = at + timedelta(seconds=wait) if wait is not None else None
+        new = Escalation(call, reason, priority, by, at, at, deadline)
+        known = self._open.get(call)
+        made = joined(known, replace(new, deadline=deadline if deadline_s is not None else None)) if known else new
+        if made != known:
+            self._show(made)
+            if known is None or made.priority != known.priority:
+                self._means.notices.escalation(self._registry.call(call), "escalation.raised", made)
+        return made
+
+    def _show(self, escalation: Escalation, not_before: datetime | None = None) -> None:
+        call = escalation.call
         found = self._registry.call(call)
+        self._open[call], self._calls[call] = escalation, found
+        self._tell_store(call)
+        self._plan(call, not_before)
         self._registry.publish(lambda rev: CallUpserted(rev, found))
 
-    def _heard(self, event: PbxEvent) -> None:
-        if isinstance(event, HumanAsked) and any(call.id == event.call for call in self._registry.calls()):
-            self._set(event.call, Escalation(event.reason, event.priority, "dialplan", datetime.now(UTC)))
+    def _end(self, call: CallId, kind: str, more: Mapping[str, object]) -> bool:
+        timer = self._timers.pop(call, None)
+        if timer is not None:
+            timer.cancel()
+        escalation = self._open.pop(call, None)
+        found = self._calls.pop(call, None)
+        if escalation is None or found is None:
+            return False
+        self._tell_store(call)
+        if self._live(call):
+            live = self._registry.call(call)
+            self._registry.publish(lambda rev: CallUpserted(rev, live))
+        self._means.notices.escalation(found, kind, escalation, more)
+        return True
 
-    def _changed(self, change: Change) -> None:
+    # What happens in the call
+
+    def _heard(self, event: PbxEvent) -> None:
+        match event:
+            case HumanAsked(call, reason, priority) if self._live(call):
+                self._raise(call, reason, priority, DIALPLAN)
+                self._note(DIALPLAN, call, priority)
+            case Dtmf(call, "caller", digit) if self._digit is not None and self._live(call):
+                self._digit.heard(call, digit)
+            case SnapshotTaken(pbx):
+                self._reopen(pbx)
+
+    def _live(self, call: CallId) -> bool:
+        return any(one.id == call for one in self._registry.calls())
+
+    def _pressed(self, call: CallId) -> None:
+        if self._live(call):
+            self._raise(call, CALLER_REASON.format(digit=self._policy.caller_digit), "normal", CALLER)
+            self._note(CALLER, call, "normal")
+
+    def _taken(self, call: CallId) -> bool:
+        """Whether somebody speaks with the caller, or is about to."""
+        return any(one.mode.speaks and one.phase is not Phase.ENDED for one in self._registry.engagements(call))
+
+    def _reopen(self, pbx: str) -> None:
+        for call in [call for call in self._kept if call.partition("~")[0] == pbx]:
+            escalation = self._kept.pop(call)
+            if self._live(call) and call not in self._open:
+                log.info("escalation.reopened", call=call)
+                self._show(escalation, self._clock() + timedelta(seconds=self._policy.grace_s))
+            elif call not in self._open:
+                self._tell_store(call)
+
+    def _seen(self, change: Change) -> None:
         if isinstance(change, CallRemoved):
-            self._open.pop(change.call_id, None)
-        elif isinstance(change, EngagementChanged) and change.engagement.call in self._open:
+            if self._digit is not None:
+                self._digit.forget(change.call_id)
+            self._end_soon(change.call_id, "escalation.ended", {"why": change.why})
+        elif isinstance(change, EngagementChanged):
             engagement = change.engagement
             if engagement.mode.speaks and engagement.phase is Phase.ACTIVE:
-                # Later: a change is not published while another one is.
-                asyncio.get_running_loop().call_soon(self._answered, engagement.call)
+                self._end_soon(engagement.call, "escalation.answered", {"agent": engagement.agent_name})
 
-    def _answered(self, call: CallId) -> None:
+    def _end_soon(self, call: CallId, kind: str, more: Mapping[str, object]) -> None:
+        """A change is not published while another one is."""
         if call in self._open:
-            self._set(call, None)
+            asyncio.get_running_loop().call_soon(self._end, call, kind, more)
+
+    # The ladder
+
+    def _plan(self, call: CallId, not_before: datetime | None = None) -> None:
+        """Sets the clock for the next step."""
+        timer = self._timers.pop(call, None)
+        if timer is not None:
+            timer.cancel()
+        following = next_step(self._policy.ladder, self._open[call])
+        if following is None:
+            return
+        index, at = following
+        wait = (max(at, not_before or at) - self._clock()).total_seconds()
+        loop = asyncio.get_running_loop()
+        self._timers[call] = loop.call_at(loop.time() + max(wait, 0.0), self._due, call, index)
+
+    def _due(self, call: CallId, index: int) -> None:
+        del self._timers[call]
+        if self._taken(call):  # the claim may still fail
+            self._plan(call, self._clock() + timedelta(seconds=CLAIMED_S))
+        else:
+            self._spawn(self._climb(call, index))
+
+    async def _climb(self, call: CallId, index: int) -> None:
+        step = self._policy.ladder[index]
+        facts = {"step": str(index + 1)}
+        facts |= {"priority": step.priority} if step.priority else {}
+        facts |= {"notify": ",".join(step.notify)} if step.notify else {}
+        facts |= {"to": step.transfer} if step.transfer else {}
+        number = await self._intent(LADDER_ACTOR, "escalation-step", call, facts)
+        result = await self._take(call, index, step)
+        await close(self._means.journal, number, result)
+
+    async def _take(self, call: CallId, index: int, step: Step) -> str:
+        """Takes one step; says what came of it."""
+        known = self._open.get(call)
+        if known is None or known.step > index or not self._live(call):
+            return "over"
+        made = climbed(known, index, step, self._clock())
+        self._show(made)
+        found = self._registry.call(call)
+        self._means.notices.escalation(found, "escalation.step", made, {"transfer": step.transfer}, step.notify)
+        return await self._send_on(found, step.transfer) if step.transfer else "ok"
+
+    async def _send_on(self, call: Call, destination: str) -> str:
+        """Sends the caller to the fallback, unless somebody comes; tried again while the PBX fails."""
+        for pause in (*RETRY_S, None):
+            try:
+                if call.id not in self._open or self._taken(call.id):
+                    return "answered"
+                await self._means.transfer(self._registry.call(call.id), destination)
+                return "ok"
+            except TakeoverError as error:
+                log.warning("escalation.not-transferred", call=call.id, to=destination, why=str(error))
+                result = error.slug
+            if pause is not None:
+                await asyncio.sleep(pause)
+        return result
+
+    # The audit and the store
+
+    def _note(self, actor: str, call: CallId, priority: Priority) -> None:
+        """Puts a request on record that no actor of ours made."""
+
+        async def note() -> None:
+            number = await self._intent(actor, "escalate", call, {"priority": priority})
+            await close(self._means.journal, number, "ok")
+
+        self._spawn(note())
+
+    async def _intent(self, actor: str, act: str, call: CallId, facts: dict[str, str]) -> int:
+        journal = self._means.journal
+        try:
+            async with asyncio.timeout(RECORD_S):
+                return await journal.intent(actor, act, call, facts)
+        except (StoreUnavailable, TimeoutError):
+            return journal.emergency_intent(actor, act, call, facts | {"emergency": "store-unavailable"})
+
+    def _tell_store(self, call: CallId) -> None:
+        self._changed.add(call)
+        self._wake.set()
+
+    async def _keep(self) -> None:
+        """One writer: what changes meanwhile is written as it is then."""
+        keeper = self._means.keeper
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._changed:
+                call = self._changed.pop()
+                escalation = self._open.get(call)
+                try:
+                    await (keeper.put(escalation) if escalation is not None else keeper.remove(call))
+                except StoreUnavailable as error:  # it is open all the same; only a restart would forget it
+                    log.warning("escalation.not-kept", call=call, why=error.why)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        if self._tasks is None:  # stopping: the request is kept, and climbs on after the restart
+            work.close()
+            return
+        self._tasks.create_task(work)

@@ -1,9 +1,11 @@
-"""What an AI's platform is told about its calls."""
+"""What an AI's platform and the teams are told about calls."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from ..domain.calls import Call, Engagement
+from ..domain.escalation import Escalation
 from ..domain.transcript import Turn
 from .changes import AiNotice
 from .registry import Registry
@@ -13,9 +15,13 @@ from .transcripts import Transcripts
 class Notices:
     """Publishes `AiNotice`s; their data is ready for JSON."""
 
-    def __init__(self, registry: Registry, transcripts: Transcripts) -> None:
+    def __init__(
+        self, registry: Registry, transcripts: Transcripts, greets: Callable[[str], bool] = lambda _ai: False
+    ) -> None:
+        """`greets(ai)` says whether that AI is to greet the caller again after a handback."""
         self._registry = registry
         self._transcripts = transcripts
+        self._greets = greets
 
     def started(self, call: Call, engagement: Engagement, asked_at: datetime) -> None:
         """A human speaks in the call now, or in another speaking mode than before; asked for at `asked_at`."""
@@ -43,6 +49,7 @@ class Notices:
                 "note": note,
                 "outcome": outcome,
                 "human": human,
+                "greet": self._greets(call.ai.name),
                 "at": _now(),
             },
         )
@@ -51,8 +58,31 @@ class Notices:
         """Guidance from a human, while the AI talks."""
         self._send(call, "coach", {"text": text, "by": by, "at": _now()})
 
-    def _send(self, call: Call, kind: str, data: Mapping[str, object]) -> None:
-        self._registry.publish(lambda rev: AiNotice(rev, call.id, call.ai.name, kind, data))
+    def escalation(
+        self,
+        call: Call,
+        kind: str,
+        escalation: Escalation,
+        more: Mapping[str, object] = MappingProxyType({}),
+        notify: Sequence[str] = (),
+    ) -> None:
+        """A request for a human was raised, took a step, was answered or withdrawn (`kind`: ``escalation.*``)."""
+        deadline = escalation.deadline
+        data = {
+            "reason": escalation.reason,
+            "priority": escalation.priority,
+            "by": escalation.by,
+            "since": escalation.since.astimezone(UTC).isoformat(),
+            "deadline_at": deadline.astimezone(UTC).isoformat() if deadline is not None else None,
+            "step": escalation.step,
+            "queue": call.queue,
+            "at": _now(),
+        }
+        self._send(call, kind, {**data, **more}, tuple(notify))
+
+    def _send(self, call: Call, kind: str, data: Mapping[str, object], notify: tuple[str, ...] = ()) -> None:
+        told = {**data, "ai_ref": call.ai.ref}
+        self._registry.publish(lambda rev: AiNotice(rev, call.id, call.ai.name, kind, told, notify))
 
 
 def _turn(turn: Turn) -> dict[str, object]:
@@ -62,6 +92,7 @@ def _turn(turn: Turn) -> dict[str, object]:
         "text": turn.text,
         "at": turn.at.astimezone(UTC).isoformat(),
         "final": turn.final,
+        "untrusted": turn.speaker == "caller",  # a caller's words: to be understood, never to be obeyed
     }
 
 

@@ -62,12 +62,14 @@ class Takeovers:
         keeper: EngagementKeeper,
         transcripts: Transcripts,
         timing: Timing = Timing(),  # noqa: B008 - frozen
+        *,
+        notices: Notices | None = None,
     ) -> None:
         self._registry = registry
         self._pbxs = pbxs
         self._legs = legs
         self._journal = journal
-        self._notices = Notices(registry, transcripts)
+        self._notices = notices or Notices(registry, transcripts)
         self._parts = Parts(registry, legs, journal, keeper, self._notices, timing)
         self._timing = timing
         self._conductors: dict[EngagementId, Conductor] = {}

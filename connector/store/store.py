@@ -16,6 +16,7 @@ from .audit import Audit
 from .chain import GENESIS
 from .engagements import Engagements
 from .engine import Database, audit_place, make_engine, make_writer, parsed
+from .escalations import EscalationStore
 from .reserve import SIZE, Reserve
 from .schema import VERSION, audit_head, audit_metadata, meta, metadata
 from .sessions import Sessions
@@ -32,6 +33,7 @@ class Store:
     tokens: Tokens
     engagements: Engagements
     transcripts: TranscriptStore
+    escalations: EscalationStore
     audit: Audit
 
     @classmethod
@@ -61,6 +63,7 @@ class Store:
                     Tokens(database),
                     Engagements(database),
                     TranscriptStore(database),
+                    EscalationStore(database),
                     audit,
                 )
                 await audit.settle()

@@ -5,6 +5,17 @@ the folder of the settings file. `config/takeover.example.yaml` shows every key.
 """
 
 from .loading import DEFAULT_PATH, SettingsError, load, parse, secret_variable
-from .models import Asterisk, IceServer, Settings
+from .models import AiPolicy, Asterisk, IceServer, Settings, Webhook
 
-__all__ = ["DEFAULT_PATH", "Asterisk", "IceServer", "Settings", "SettingsError", "load", "parse", "secret_variable"]
+__all__ = [
+    "DEFAULT_PATH",
+    "AiPolicy",
+    "Asterisk",
+    "IceServer",
+    "Settings",
+    "SettingsError",
+    "Webhook",
+    "load",
+    "parse",
+    "secret_variable",
+]

@@ -1,7 +1,7 @@
 """The kinds of values in the settings: what is accepted, and the remedy where it is not."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -42,6 +42,30 @@ def destination(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+,[A-Za-z0-9_*#+.-]+,\d+", value):
         raise ValueError('give "context,extension,priority", like "support,200,1"')
     return value
+
+
+def check_webhook(url: str, *, allow_http: bool) -> None:
+    """Raises ValueError with the remedy unless events may be sent there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.username is not None or parts.fragment:
+        raise ValueError('give an address like "https://bot.example.com/takeover", without a user or a fragment')
+    if parts.scheme == "http" and not allow_http and not _near(host):
+        raise ValueError("use https; http is for loopback and private addresses, or with allow_http: true")
+
+
+def _near(host: str) -> bool:
+    """Whether a host is this machine or a private address. A name that is resolved anew each time is neither."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]

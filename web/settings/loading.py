@@ -8,11 +8,16 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from connector.domain.escalation import SUPERVISORS
+
 from ..errors import Fault
 from ..faults import faults_of, shown
-from .models import Asterisk, Audit, Settings
+from .fields import check_webhook
+from .models import Audit, Settings, Webhook
 
 DEFAULT_PATH = Path("/etc/takeover/takeover.yaml")
+MIN_SECRET = 24
+"""Characters of a webhook's secret."""
 
 
 class SettingsError(Exception):
@@ -47,7 +52,7 @@ class _DuplicateKey(yaml.YAMLError):
 
 def secret_variable(pbx: str) -> str:
     """The variable that may hold the AMI secret of one PBX."""
-    return f"TAKEOVER_PBX_{pbx.upper().replace('-', '_')}_SECRET"
+    return f"TAKEOVER_PBX_{_upper(pbx)}_SECRET"
 
 
 def load(path: Path, variables: Mapping[str, str] | None = None) -> Settings:
@@ -97,13 +102,20 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
     pbxs = {}
     for name, one in settings.pbx.items():
         field = f"pbx.{name}"
-        secret, fault = _secret(one, name, folder, variables)
+        secret, fault = _secret(
+            one.secret, one.secret_file, f"{field}.secret", folder, secret_variable(name), variables
+        )
         if fault is not None:
             faults.append(fault)
         ca_file = existing(one.tls_ca_file, f"{field}.tls_ca_file")
         if ca_file is not None and not one.tls:
             faults.append(Fault(f"{field}.tls_ca_file", shown(str(ca_file)), "it has no effect without tls: true"))
         pbxs[name] = one.model_copy(update={"secret": secret, "secret_file": None, "tls_ca_file": ca_file})
+    webhooks = {}
+    for name, hook in settings.webhooks.items():
+        webhooks[name], wrong = _webhook(hook, name, folder, variables)
+        faults += wrong
+    faults += _cross_checked(settings)
     http = settings.http
     if http.tls is not None:
         tls = http.tls.model_copy(
@@ -118,6 +130,7 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
     return settings.model_copy(
         update={
             "pbx": pbxs,
+            "webhooks": webhooks,
             "http": http,
             "data_dir": at(settings.data_dir),
             "audit": Audit(key_file=at(settings.audit.key_file)),
@@ -125,23 +138,68 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
     )
 
 
+def _cross_checked(settings: Settings) -> list[Fault]:
+    """What one part of the settings says about another must be there."""
+    faults = []
+    for number, rung in enumerate(settings.escalation.ladder):
+        field = f"escalation.ladder.{number}"
+        for name in rung.notify:
+            if name != SUPERVISORS and name not in settings.webhooks:
+                known = ", ".join([SUPERVISORS, *sorted(settings.webhooks)])
+                faults.append(Fault(f"{field}.notify", shown(name), f"name one of: {known}"))
+        lacking = [name for name, pbx in settings.pbx.items() if rung.transfer not in (None, *pbx.destinations)]
+        faults += [
+            Fault(f"{field}.transfer", shown(rung.transfer), f"add this key to pbx.{name}.destinations")
+            for name in lacking
+        ]
+    return faults
+
+
+def _webhook(one: Webhook, name: str, folder: Path, variables: Mapping[str, str]) -> tuple[Webhook, list[Fault]]:
+    """The webhook with its address and secret read."""
+    field, variable = f"webhooks.{name}", f"TAKEOVER_WEBHOOK_{_upper(name)}"
+    url, fault = _secret(one.url, one.url_file, f"{field}.url", folder, f"{variable}_URL", variables)
+    faults = [fault] if fault is not None else []
+    if url is not None:
+        try:
+            check_webhook(url.get_secret_value(), allow_http=one.allow_http)
+        except ValueError as error:
+            faults.append(Fault(f"{field}.url", "***", str(error)))
+    secret = one.secret
+    if one.format == "signed":
+        secret, fault = _secret(one.secret, one.secret_file, f"{field}.secret", folder, f"{variable}_SECRET", variables)
+        faults += [fault] if fault is not None else []
+        if secret is not None and len(secret.get_secret_value()) < MIN_SECRET:
+            remedy = f"use at least {MIN_SECRET} characters, like those of: openssl rand -hex 32"
+            faults.append(Fault(f"{field}.secret", "***", remedy))
+    elif one.secret is not None or one.secret_file is not None:
+        faults.append(Fault(f"{field}.secret", "***", "it has no effect with format: slack; leave it out"))
+    return one.model_copy(update={"url": url, "url_file": None, "secret": secret, "secret_file": None}), faults
+
+
 def _secret(
-    pbx: Asterisk, name: str, folder: Path, variables: Mapping[str, str]
+    given: SecretStr | None, file: Path | None, field: str, folder: Path, variable: str, variables: Mapping[str, str]
 ) -> tuple[SecretStr | None, Fault | None]:
-    field, variable = f"pbx.{name}.secret", secret_variable(name)
-    if pbx.secret is not None and pbx.secret_file is not None:
-        return None, Fault(field, "***", "give secret or secret_file, not both")
-    if pbx.secret is not None:
-        return pbx.secret, None
-    if pbx.secret_file is not None:
-        path = folder / pbx.secret_file.expanduser()
+    """A secret out of the settings, a file or the environment; or what is wrong with it."""
+    key = field.rpartition(".")[2]
+    if given is not None and file is not None:
+        return None, Fault(field, "***", f"give {key} or {key}_file, not both")
+    if given is not None:
+        return given, None
+    if file is not None:
+        path = folder / file.expanduser()
         try:
             return SecretStr(path.read_text(encoding="utf-8").strip()), None
         except (OSError, UnicodeDecodeError) as error:
             return None, Fault(f"{field}_file", shown(str(path)), f"it cannot be read ({_one_line(error)})")
     if variable in variables:
         return SecretStr(variables[variable]), None
-    return None, Fault(field, "", f"it is missing; give secret, secret_file or the environment variable {variable}")
+    remedy = f"it is missing; give {key}, {key}_file or the environment variable {variable}"
+    return None, Fault(field, "", remedy)
+
+
+def _upper(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from connector.domain.escalation import Priority
+
 from .fields import Key, Pattern, Port, destination, network, origin, port_range
 
 
@@ -78,6 +80,58 @@ class IceServer(Part):
     credential: SecretStr | None = None
 
 
+class AiPolicy(Part):
+    """How one AI is treated."""
+
+    max_priority: Priority = "emergency"
+    hears: bool = True
+    on_takeover: Literal["mute", "hangup"] = "mute"
+    greets_again: bool = False
+
+
+class Rung(Part):
+    """One step of the ladder that a request for a human climbs while nobody comes."""
+
+    after_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+    after: Literal["request", "deadline"] = "request"
+    priority: Priority | None = None
+    notify: tuple[Key, ...] = ()
+    transfer: Key | None = None
+
+
+class EscalationPart(Part):
+    """Requests for a human."""
+
+    deadline_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
+    caller_digit: Annotated[str, Field(pattern=r"^[0-9*#]$")] | None = None
+    ladder: Annotated[tuple[Rung, ...], Field(max_length=20)] = ()
+
+
+EventKind = Literal[
+    "takeover.started",
+    "takeover.ended",
+    "coach",
+    "escalation.raised",
+    "escalation.step",
+    "escalation.answered",
+    "escalation.withdrawn",
+    "escalation.ended",
+]
+
+
+class Webhook(Part):
+    """Where events are sent."""
+
+    url: SecretStr | None = None
+    url_file: Path | None = None
+    format: Literal["signed", "slack"] = "signed"
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    ai: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    events: tuple[EventKind, ...] | None = None
+    allow_http: bool = False
+
+
 class Media(Part):
     """The agents' audio."""
 
@@ -119,6 +173,9 @@ class Settings(Part):
     data_dir: Path = Path("/var/lib/takeover")
     http: Http = Http()
     pbx: Annotated[Mapping[Key, Asterisk], Field(min_length=1)]
+    ais: Mapping[Annotated[str, Field(min_length=1, max_length=64)], AiPolicy] = Field(default_factory=dict)
+    escalation: EscalationPart = EscalationPart()
+    webhooks: Mapping[Key, Webhook] = Field(default_factory=dict)
     media: Media = Media()
     store: StorePart = StorePart()
     audit: Audit = Audit()

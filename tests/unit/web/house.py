@@ -28,7 +28,8 @@ from connector.domain.errors import TakeoverError
 from connector.domain.events import AgentGone, CallChanged, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from connector.domain.people import ActorRole
 from connector.ports import Endpoint, Engaged
-from connector.services.escalations import Escalations
+from connector.services.escalations import Escalations, Means, Policy
+from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -200,6 +201,7 @@ class House:
     def __init__(self, folder: Path, *, https: bool = False, lifetime: timedelta = timedelta(hours=1)) -> None:
         self.folder, self.https, self.lifetime = folder, https, lifetime
         self.now = 0.0
+        self.escalation = Policy()
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -218,7 +220,8 @@ class House:
         )
         self.site = Site(self.https, "https://panel.test" if self.https else "")
         self.guard = Guard(self.store, self.site, self.lifetime, clock=lambda: self.now)
-        escalations = Escalations(self.registry)
+        means = Means(self.store.audit, self.store.escalations, Notices(self.registry, transcripts), self.pbx.transfer)
+        escalations = Escalations(self.registry, means, self.escalation)
         self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations)
         self.parts = app.Parts(
             registry=self.registry,
@@ -237,7 +240,7 @@ class House:
             more_samples=list,
             ice_servers=[],
         )
-        self._running = asyncio.create_task(self.takeovers.run())
+        self._running = asyncio.gather(self.takeovers.run(), escalations.run())
         self.server = await enter(TestServer(app.build(self.parts)))
         self.url = str(self.server.make_url("")).rstrip("/")
         self.registry.apply(PbxUp("lab", "22.0.0"))
