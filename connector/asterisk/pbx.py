@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from ..chores import Chores
 from ..domain.calls import Call, Mode, PatchId
 from ..domain.errors import BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
 from ..domain.events import CallChanged, PbxDown, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import looks, wire
 from .admission import admit, recheck
-from .chores import Chores
 from .client import Address, Connection, LoginRefused
 from .facts import PAIRED, Rule, State
 from .joins import JoinStats, heal

@@ -24,7 +24,7 @@ CONTEXTS = (
     "takeover-fresh",
     "takeover-unstale",
     "takeover-callerhup",
-    "takeover-aihup",
+    "takeover-gone",
     "takeover-pair",
     TRANSFER_CONTEXT,
     "takeover-fallback",
