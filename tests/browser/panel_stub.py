@@ -66,16 +66,17 @@ class PanelStub:
     refuse_events: bool = False
     heartbeat: bool = True
     """Whether pings are answered."""
+    logged_in: bool = False
     slow: float = 0.0
     """Seconds before a mode is confirmed."""
 
     url: str = ""
     _rev: int = 0
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-    _logged_in: bool = False
     _sockets: set[web.WebSocketResponse] = field(default_factory=set)
     _failures: dict[tuple[str, str], tuple[int, Json]] = field(default_factory=dict)
     _legs: dict[str, aiortc.RTCPeerConnection] = field(default_factory=dict)
+    _ears: list[asyncio.Task[None]] = field(default_factory=list)
     _peak: int = 0
     _runner: web.AppRunner | None = None
 
@@ -238,6 +239,9 @@ class PanelStub:
         await self.cut_events()
         for peer in self._legs.values():
             await peer.close()
+        for ear in self._ears:
+            ear.cancel()
+        await asyncio.gather(*self._ears, return_exceptions=True)
         assert self._runner is not None
         await self._runner.cleanup()
 
@@ -251,7 +255,7 @@ class PanelStub:
                 if request.method == method and path.endswith(end):
                     del self._failures[method, end]
                     return web.json_response(problem, status=status, content_type="application/problem+json")
-            if not self._logged_in and request.method != "POST":
+            if not self.logged_in and request.method != "POST":
                 return web.json_response(_problem(401, "not-logged-in", "Log in first."), status=401)
         return await handler(request)
 
@@ -266,7 +270,7 @@ class PanelStub:
         body = await request.json()
         if body["password"] != "correct horse":
             return web.json_response(_problem(401, "not-logged-in", "Wrong."), status=401)
-        self._logged_in = True
+        self.logged_in = True
         return web.json_response(self._me())
 
     def _me(self) -> Json:
@@ -276,7 +280,7 @@ class PanelStub:
         return web.json_response({**self._me(), "destinations": {"alpha": ["billing", "night-desk", "voicemail"]}})
 
     async def _logout(self, _: web.Request) -> web.Response:
-        self._logged_in = False
+        self.logged_in = False
         return web.Response(status=204)
 
     async def _empty(self, _: web.Request) -> web.Response:
@@ -379,14 +383,8 @@ class PanelStub:
         peer.addTrack(aiortc.mediastreams.AudioStreamTrack())
 
         @peer.on("track")
-        async def track(microphone: aiortc.MediaStreamTrack) -> None:
-            while True:
-                try:
-                    frame = await microphone.recv()
-                except aiortc.mediastreams.MediaStreamError:
-                    return
-                assert isinstance(frame, av.AudioFrame)
-                self._peak = max(self._peak, int(abs(frame.to_ndarray().astype(int)).max()))
+        def track(microphone: aiortc.MediaStreamTrack) -> None:
+            self._ears.append(asyncio.create_task(self._listen(microphone)))
 
         offer = body["sdp"]
         if self.udp_blocked:  # neither side may find the other
@@ -408,6 +406,15 @@ class PanelStub:
                 await self.push({"kind": "leg", "leg": leg, "up": True, "why": ""})
 
         return web.json_response({"leg": leg, "sdp": answer, "type": "answer"}, status=201)
+
+    async def _listen(self, microphone: aiortc.MediaStreamTrack) -> None:
+        while True:
+            try:
+                frame = await microphone.recv()
+            except aiortc.mediastreams.MediaStreamError:
+                return
+            assert isinstance(frame, av.AudioFrame)
+            self._peak = max(self._peak, int(abs(frame.to_ndarray().astype(int)).max()))
 
     async def _close_leg(self, request: web.Request) -> web.Response:
         peer = self._legs.pop(request.match_info["leg"], None)

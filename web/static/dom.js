@@ -105,8 +105,24 @@ export function keyed(parent, items, key, create, update) {
   for (const element of old.values()) element.remove();
 }
 
+/** @type {Set<Part>} */
+const stale = new Set();
+
+/** Draws once a frame, however many changes came in it; a hidden page draws when it is seen again. @param {Part} part */
+function soon(part) {
+  stale.add(part);
+  if (stale.size > 1) return;
+  requestAnimationFrame(() => {
+    const parts = [...stale];
+    stale.clear();
+    for (const one of parts) if (one.isConnected) one.update(store.state);
+  });
+}
+
 /** An element of the panel: its children are made once, in the constructor, and then updated from the state. */
 export class Part extends HTMLElement {
+  /** Whether it may wait for the next frame. Not where a key pressed right after needs what this one shows. */
+  lazy = false;
   /** @type {Node[]} */
   content = [];
   /** @type {(() => void)|null} */
@@ -114,7 +130,7 @@ export class Part extends HTMLElement {
 
   connectedCallback() {
     if (!this.firstChild) this.append(...this.content);
-    this.#unwatch = store.watch((state) => this.update(state));
+    this.#unwatch = store.watch((state) => (this.lazy ? soon(this) : this.update(state)));
     this.update(store.state);
   }
 

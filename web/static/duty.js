@@ -2,7 +2,7 @@
 // The own line: microphone check, on and off duty, and back again after a loss.
 
 import { askToNotify } from "./alerts.js";
-import { api } from "./api.js";
+import { api, Problem } from "./api.js";
 import { events } from "./connection.js";
 import { holdsTheFloor, micOpen, mine } from "./derive.js";
 import { t } from "./messages.js";
@@ -19,6 +19,8 @@ const HEARD_MS = 2000;
 const PROBE_MS = 1500;
 const OVERLOAD_TRIES = 8;
 const OVERLOAD_MS = 1500;
+/** So many refusals are no news; then the agent is told what takes so long. */
+const OVERLOAD_SAID = 2;
 const REOPEN_MS = [0, 1500, 4000];
 const KEPT = { device: "takeover.microphone", speaker: "takeover.speaker", leg: "takeover.leg" };
 
@@ -28,6 +30,8 @@ let iceServers = [];
 let opening = null;
 /** The agent wishes to move the line here from another window. */
 let moving = false;
+/** The message that says why duty could not begin; over once it has. @type {number|null} */
+let said = null;
 
 const audio = /** @type {HTMLAudioElement} */ (document.getElementById("sound"));
 const leg = new AgentLeg(audio, exchange);
@@ -65,6 +69,7 @@ async function patiently(ask) {
       return await ask();
     } catch (error) {
       if (!refused(error, "overloaded") || tries >= OVERLOAD_TRIES) throw error;
+      if (tries === OVERLOAD_SAID) notice("info", t("duty.waiting"));
       await new Promise((resolve) => setTimeout(resolve, OVERLOAD_MS));
     }
   }
@@ -183,6 +188,8 @@ export function goOnDuty() {
 
 async function openLine() {
   store.dispatch({ type: "line", facts: { state: "opening", fault: "", why: "" } });
+  if (said !== null) store.dispatch({ type: "notice-over", id: said });
+  said = null;
   if (store.state.line.mic !== "ok") await openMicrophone();
   await leg.connect(iceServers);
   await until((state) => state.line.heard, HEARD_MS);
@@ -206,6 +213,8 @@ function lineFailed(error) {
   }
   closeLine();
   if (refused(error, "leg-exists")) store.dispatch({ type: "dialog", dialog: { kind: "move-line" } });
+  else if (error instanceof Problem && error.slug !== "not-logged-in")
+    said = notice("error", t("duty.failed", { why: error.sentence }), true);
   else failed(error);
 }
 

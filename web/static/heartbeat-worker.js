@@ -11,11 +11,11 @@ let timer;
 scope.onmessage = (/** @type {MessageEvent} */ event) => {
   clearInterval(timer);
   const { every } = event.data;
-  let last = performance.now();
+  let last = Date.now(); // not performance.now(): on some systems it stands still while the computer sleeps
   // Nothing slows this clock down, so a late beat means that page, browser or computer were asleep.
   timer = setInterval(() => {
-    const late = performance.now() - last - every;
-    last = performance.now();
+    const late = Date.now() - last - every;
+    last = Date.now();
     scope.postMessage({ slept: late > every ? late : 0 });
   }, every);
 };

@@ -8,9 +8,8 @@ const ECHO_DB = 15;
 /** And this quiet it does no harm, dBFS. */
 const ECHO_LEAST_DB = -65;
 const NOISY_DB = -38;
-const FAR_MS = 250;
-const SHAKY_MS = 40;
-const LOSSY_PERCENT = 3;
+/** Past these a conversation suffers: round trip ms, jitter ms, loss percent. */
+export const LIMITS = { rtt: 250, jitter: 40, loss: 3 };
 /** A microphone that delivers nothing at all for this long is switched off, s. */
 const SILENT_S = 1.5;
 const NOISE_S = 2;
@@ -25,7 +24,7 @@ const QUIET_S = 5;
  * @property {number} seconds since the microphone opened
  * @property {{above: number, level: number}|null} echo the test tone in the microphone: dB above the room, dBFS
  * @property {""|"ok"|"udp"|"leg-exists"|"server"} line
- * @property {{rtt: number|null, jitter: number|null, loss: number|null}} quality ms, ms, percent
+ * @property {{rtt: number|null, jitter: number|null, loss: number|null, relayed?: boolean}} quality ms, ms, percent; through a TURN server
  */
 
 /** @typedef {{key: string, tone: "wait"|"good"|"warn"|"bad", text: string, facts?: Record<string, string|number>}} Finding */
@@ -90,19 +89,19 @@ function echo({ echo: heard }) {
 }
 
 /** @param {Facts} facts @returns {Answer} */
-function line({ line: found }) {
+function line({ line: found, quality }) {
   if (found === "") return WAITING;
-  if (found === "ok") return { tone: "good", text: "check.line.good" };
+  if (found === "ok") return { tone: "good", text: quality.relayed ? "check.line.relayed" : "check.line.good" };
   if (found === "udp") return { tone: "bad", text: "fault.udp" };
   return { tone: "bad", text: found === "leg-exists" ? "problem.leg-exists" : "check.line.server" };
 }
 
-/** @param {Facts} facts @returns {Answer} */
-function delay({ quality: { rtt, jitter, loss } }) {
+/** The way to the server and back; also asked on duty. @param {Pick<Facts, "quality">} facts @returns {Answer} */
+export function delay({ quality: { rtt, jitter, loss } }) {
   if (rtt === null) return WAITING;
   const facts = { rtt, jitter: jitter ?? 0, loss: loss ?? 0 };
-  if ((loss ?? 0) > LOSSY_PERCENT) return { tone: "warn", text: "check.delay.loss", facts };
-  if ((jitter ?? 0) > SHAKY_MS) return { tone: "warn", text: "check.delay.jitter", facts };
-  if (rtt > FAR_MS) return { tone: "warn", text: "check.delay.far", facts };
+  if ((loss ?? 0) > LIMITS.loss) return { tone: "warn", text: "check.delay.loss", facts };
+  if ((jitter ?? 0) > LIMITS.jitter) return { tone: "warn", text: "check.delay.jitter", facts };
+  if (rtt > LIMITS.rtt) return { tone: "warn", text: "check.delay.far", facts };
   return { tone: "good", text: "check.delay.good", facts };
 }

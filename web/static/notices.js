@@ -11,11 +11,12 @@ import { store } from "./store.js";
 const NOTICE_MS = 6000;
 let notices = 0;
 
-/** Shows a short message. @param {Notice["tone"]} tone @param {string} text @param {boolean} [sticky] until dismissed */
+/** Shows a short message. @param {Notice["tone"]} tone @param {string} text @param {boolean} [sticky] until dismissed @returns {number} its id */
 export function notice(tone, text, sticky = false) {
   const id = ++notices;
   store.dispatch({ type: "notice", notice: { id, tone, text, sticky } });
   if (!sticky) setTimeout(() => store.dispatch({ type: "notice-over", id }), NOTICE_MS);
+  return id;
 }
 
 /** Tells what went wrong; a fault of the panel itself also reaches the console. @param {unknown} error */

@@ -21,6 +21,8 @@ const HEAL_MS = 3000;
 const STATS_MS = 2000;
 /** So many looks without one new packet, and the sound has stopped: silence has packets too. */
 const STILL = 2;
+/** @type {Line["quality"]} */
+const NOTHING = { rtt: null, jitter: null, loss: null };
 
 /**
  * Fires `lost` (detail: why), `flow` (detail: `Line["flow"]`), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
@@ -38,8 +40,7 @@ export class AgentLeg extends EventTarget {
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #stats;
   #open = false;
-  /** @type {Line["quality"]} */
-  #last = { rtt: null, jitter: null, loss: null };
+  #last = NOTHING;
   #still = { in: 0, out: 0 };
 
   /** @param {HTMLAudioElement} audio @param {(sdp: string) => Promise<{leg: string, sdp: string}>} exchange */
@@ -194,17 +195,22 @@ export class AgentLeg extends EventTarget {
   /** The way to the server and back, as the browser counts it. @returns {Promise<Line["quality"]>} */
   async quality() {
     /** @type {Line["quality"]} */
-    const quality = { rtt: null, jitter: null, loss: null };
-    for (const one of (await this.#peer?.getStats())?.values() ?? []) {
-      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined)
+    const quality = { ...NOTHING };
+    const stats = await this.#peer?.getStats();
+    for (const one of stats?.values() ?? []) {
+      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined) {
         quality.rtt = Math.round(one.currentRoundTripTime * 1000);
+        quality.relayed = stats?.get(one.localCandidateId)?.candidateType === "relay";
+      }
       if (one.type === "outbound-rtp") quality.sent = one.packetsSent;
       if (one.type === "inbound-rtp") {
         quality.received = one.packetsReceived;
         quality.jitter = Math.round((one.jitter ?? 0) * 1000);
-        const lost = Math.max(0, one.packetsLost ?? 0);
-        const all = lost + (one.packetsReceived ?? 0);
-        quality.loss = all ? Math.round((1000 * lost) / all) / 10 : 0;
+        quality.lost = Math.max(0, one.packetsLost ?? 0);
+        // Since the last look: what is over is no reason to change the network now.
+        const lost = Math.max(0, quality.lost - (this.#last.lost ?? 0));
+        const all = lost + (one.packetsReceived ?? 0) - (this.#last.received ?? 0);
+        quality.loss = all > 0 ? Math.round((1000 * lost) / all) / 10 : 0;
       }
     }
     return quality;
@@ -216,6 +222,7 @@ export class AgentLeg extends EventTarget {
     clearInterval(this.#stats);
     this.#peer?.close();
     this.#peer = null;
+    this.#last = NOTHING;
   }
 
   /** Ends the leg and lets go of the microphone. */

@@ -7,6 +7,8 @@ const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 5000];
 /** Heartbeat; two unanswered ones and the connection counts as lost, long before TCP would say so. */
 const PING_MS = 4000;
 const PATIENCE_MS = 2 * PING_MS + 1000;
+/** A page that stood still for less has missed nothing. */
+const NAP_MS = 1500;
 
 /**
  * @typedef {object} Handlers
@@ -25,6 +27,7 @@ export class Events {
   #attempt = 0;
   #alive = 0;
   #closed = false;
+  #woken = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #retry;
 
@@ -34,10 +37,16 @@ export class Events {
     // A hidden tab's own timers are slowed down to one a minute; a worker's are not.
     this.clock = new Worker(workerUrl("heartbeat-worker.js"), { type: "module" });
     this.clock.onmessage = (event) => {
-      if (event.data.slept) handlers.slept(event.data.slept);
+      this.#slept(event.data.slept);
       this.#beat();
     };
     this.clock.postMessage({ every: PING_MS });
+    let frozen = 0;
+    document.addEventListener("freeze", () => (frozen = Date.now()));
+    document.addEventListener("resume", () => {
+      this.#slept(Date.now() - frozen);
+      this.#beat();
+    });
     addEventListener("online", () => this.#now());
     addEventListener("offline", () => this.#lost());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#now());
@@ -105,6 +114,13 @@ export class Events {
     if (!this.#socket) return;
     if (performance.now() - this.#alive > PATIENCE_MS) this.#lost();
     else this.#send({ type: "ping", t: performance.now() });
+  }
+
+  /** Says it once, however many clocks have noticed. @param {number} ms */
+  #slept(ms) {
+    if (ms < NAP_MS || Date.now() - this.#woken < PATIENCE_MS) return;
+    this.#woken = Date.now();
+    this.handlers.slept(ms);
   }
 
   /** The connection is dead whatever TCP thinks. */

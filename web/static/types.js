@@ -75,7 +75,7 @@
  * @property {boolean} suppression
  * @property {""|"udp"|"refused"} fault
  * @property {string} why
- * @property {{rtt: number|null, jitter: number|null, loss: number|null, received?: number, sent?: number}} quality ms, ms, percent, packets, as the browser sees it
+ * @property {{rtt: number|null, jitter: number|null, loss: number|null, received?: number, sent?: number, lost?: number, relayed?: boolean}} quality ms, ms, percent since the last look, packets since the start, whether through TURN; as the browser sees it
  * @property {{in: boolean, out: boolean}} flow packets come and go
  * @property {Record<string, number>|null} server the same leg as the server sees it
  */

@@ -11,6 +11,8 @@ import { store } from "../store.js";
 /** @import {State, Call, Engagement} from "../types.js" */
 
 class Calls extends Part {
+  lazy = true;
+
   constructor() {
     super();
     this.count = h("span", { class: "count figures" });
@@ -48,22 +50,11 @@ class Calls extends Part {
         this.empty,
       ),
     ];
-    this.drawing = false;
     everySecond(() => this.tick());
   }
 
-  /** Many changes a second make one drawing a frame. */
-  update() {
-    if (this.drawing) return;
-    this.drawing = true;
-    requestAnimationFrame(() => {
-      this.drawing = false;
-      this.draw(store.state);
-    });
-  }
-
   /** @param {State} state */
-  draw(state) {
+  update(state) {
     const calls = ordered(state);
     const all = state.calls.size;
     say(this.count, calls.length === all ? String(all) : t("calls.of", { n: calls.length, all }));
@@ -91,15 +82,12 @@ class Calls extends Part {
       state.only.ai,
     );
     attribute(this.who, "data-on", state.only.who ? "true" : null);
-    this.tick();
   }
 
   tick() {
     for (const item of /** @type {Iterable<HTMLElement>} */ (this.list.children)) {
       const drawn = rows.get(item);
-      if (!drawn?.call) continue;
-      say(drawn.timer, duration(since(drawn.call.answered_at ?? drawn.call.started_at)));
-      say(drawn.deadline, countdown(drawn.call));
+      if (drawn?.call) time(drawn, drawn.call);
     }
   }
 }
@@ -164,6 +152,12 @@ function countdown(call) {
   return duration(Math.max(0, Math.ceil((Date.parse(at) - now()) / 1000)));
 }
 
+/** @param {Row} drawn @param {Call} call */
+function time(drawn, call) {
+  say(drawn.timer, duration(since(call.answered_at ?? call.started_at)));
+  say(drawn.deadline, countdown(call));
+}
+
 /** @param {string} id */
 function row(id) {
   const part = (/** @type {string} */ name, /** @type {(Node|string|null)[]} */ ...children) =>
@@ -221,6 +215,7 @@ function fill(item, call, state) {
   attribute(drawn.state, "data-what", what);
   setIcon(/** @type {Element} */ (drawn.state.firstElementChild), image);
   say(drawn.words, words);
+  time(drawn, call);
   say(drawn.last, turn ? `${t(`role.${turn.speaker}`)}: ${clean(turn.text)}` : "");
 }
 

@@ -122,7 +122,7 @@ class Dock extends Part {
       this.guidance,
       h(
         "button",
-        { type: "submit", "data-testid": "coach-submit" },
+        { type: "submit", "data-testid": "coach-submit", title: t("coach.submit") },
         icon("message-square-text"),
         h("span", {}, t("coach.submit")),
         h("kbd", { "aria-hidden": "true" }, "C"),

@@ -17,6 +17,8 @@ const TAKEN_MS = 15_000;
 /** @typedef {{call: Call, asked: Escalation, taken: string}} Item */
 
 class Emergencies extends Part {
+  lazy = true;
+
   constructor() {
     super();
     this.count = h("span", { class: "count figures" });
@@ -127,6 +129,7 @@ function card(id) {
     h(
       "button",
       { type: "button", class: "quiet from", on: { click: () => actions.select(id) } },
+      h("span", { class: "unseen" }, t("emergency.show")),
       h("span", { class: "caller" }),
       h("span", { class: "since figures" }),
     ),
@@ -179,7 +182,6 @@ function fill(element, { call, asked, taken }, state) {
     get(".since"),
     taken ? "" : [asked.by ? t("emergency.by", { by: clean(asked.by) }) : "", waiting].filter(Boolean).join(", "),
   );
-  attribute(get(".from"), "aria-label", t("emergency.show", { caller }));
   show(get(".taken"), taken !== "" || floor !== null);
   say(
     get(".taken span"),

@@ -5,6 +5,7 @@ import * as duty from "../duty.js";
 import { verdict } from "../analysis.js";
 import { mine, micOpen } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
+import { delay, LIMITS } from "../linecheck.js";
 import { t } from "../messages.js";
 import { meters } from "../meter.js";
 import { store } from "../store.js";
@@ -175,27 +176,29 @@ class OwnLine extends Part {
     if (document.activeElement !== select) select.value = line.device;
     this.facts(state);
     if (line.mic !== "ok") say(this.verdict, t("check.closed"));
-    else if (up)
-      say(this.verdict, t(this.advice || (open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted")));
+    else if (up) say(this.verdict, this.hint(line, open));
+  }
+
+  /** What to know about the own line now: a fault with its remedy, else whether one is heard. @param {State["line"]} line @param {boolean} open */
+  hint(line, open) {
+    if (this.advice) return t(this.advice);
+    const way = delay({ quality: measured(line) });
+    if (way.tone === "warn") return t(way.text, way.facts);
+    return t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted");
   }
 
   /** @param {State} state */
   facts({ line }) {
     const { server } = line;
-    const rtt = line.quality.rtt ?? rounded(server?.rtt_ms);
-    const jitter = worst(line.quality.jitter, rounded(server?.jitter_ms));
-    const loss = worst(
-      line.quality.loss,
-      server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null,
-    );
+    const { rtt, jitter, loss } = measured(line);
     const cleaned =
       server?.level_in !== undefined && server.level_in > SILENT_DB
         ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) })
         : "";
     const facts = [
-      { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: (rtt ?? 0) > 250 },
-      { key: "jitter", value: jitter === null ? "" : t("unit.ms", { n: jitter }), bad: (jitter ?? 0) > 40 },
-      { key: "loss", value: loss === null ? "" : t("unit.percent", { n: loss }), bad: (loss ?? 0) > 3 },
+      { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: (rtt ?? 0) > LIMITS.rtt },
+      { key: "jitter", value: jitter === null ? "" : t("unit.ms", { n: jitter }), bad: (jitter ?? 0) > LIMITS.jitter },
+      { key: "loss", value: loss === null ? "" : t("unit.percent", { n: loss }), bad: (loss ?? 0) > LIMITS.loss },
       { key: "cleaned", value: cleaned, bad: false },
     ].filter((fact) => line.state === "up" && fact.value);
     keyed(
@@ -244,6 +247,16 @@ const check = () => store.dispatch({ type: "dialog", dialog: { kind: "check" } }
 
 /** @param {number|null|undefined} value */
 const rounded = (value) => (value === null || value === undefined ? null : Math.round(value));
+
+/** The line as the browser and the server see it, the worse of both. @param {State["line"]} line */
+function measured({ quality, server }) {
+  const lost = server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null;
+  return {
+    rtt: quality.rtt ?? rounded(server?.rtt_ms),
+    jitter: worst(quality.jitter, rounded(server?.jitter_ms)),
+    loss: worst(quality.loss, lost),
+  };
+}
 
 /** The larger of two figures of which either may be missing. @param {number|null} a @param {number|null} b */
 const worst = (a, b) => (a === null ? b : b === null ? a : Math.max(a, b));

@@ -12,6 +12,8 @@ import { t } from "../messages.js";
 const NEAR_PX = 48;
 
 class Transcript extends Part {
+  lazy = true;
+
   /** @type {string|null} */
   call = null;
   turns = 0;
