@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -14,6 +14,7 @@ from connector.services.transcripts import Transcripts
 from connector.store import Store
 
 from .api.admin import admin_routes
+from .api.audit import audit_routes
 from .api.calls import call_routes
 from .api.engagements import engagement_routes
 from .api.health import health_routes
@@ -25,7 +26,7 @@ from .messages import IceServerJson
 from .metrics import Labels, Requests, Sample, gauge
 from .middleware import Handler, errors_to_problems, security_headers
 from .pages import File, page_routes
-from .routing import Route, Router
+from .routing import Limits, Route, Router
 from .signalling import Desk, leg_routes
 from .socket import event_routes
 
@@ -52,6 +53,7 @@ class Parts:
     media_faults: Callable[[], list[str]]
     more_samples: Callable[[], list[Sample]]
     ice_servers: Sequence[IceServerJson]
+    limits: Limits = field(default_factory=Limits)
 
 
 def build(parts: Parts) -> web.Application:
@@ -60,7 +62,8 @@ def build(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_counting(requests), errors_to_problems()], client_max_size=MAX_BODY)
     app.on_response_prepare.append(security_headers(https=parts.site.https))
     parts.guard.on_end(_ending(parts))
-    Router(parts.guard, parts.registry, parts.site).add(app, routes(parts, requests))
+    router = Router(parts.guard, parts.registry, parts.site, parts.store.audit, parts.limits)
+    router.add(app, routes(parts, requests))
     return app
 
 
@@ -90,11 +93,12 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
 
     found = [
         *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations, parts.ice_servers),
-        *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations, parts.store.audit),
+        *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations),
         *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
         *leg_routes(parts.desk),
         *admin_routes(parts.store),
-        *health_routes(parts.registry, parts.media_faults, samples),
+        *audit_routes(parts.store),
+        *health_routes(parts.registry, parts.site, parts.media_faults, samples),
         *event_routes(parts.hub, parts.desk),
         *page_routes(parts.files, parts.guard, parts.site, parts.store.audit),
     ]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import structlog
 from aiohttp import web
@@ -20,9 +20,9 @@ from connector.domain.people import Actor
 from connector.store import Store
 from connector.store.accounts import Account
 
-from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts
+from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts, TooManyRequests
 from .passwords import hash_secret, new_secret, password_fits
-from .throttle import Throttle
+from .throttle import Buckets, Throttle
 
 log = structlog.get_logger()
 
@@ -53,6 +53,8 @@ class Site:
     """The one origin that is ours; empty: whatever address the browser reached us at."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose X-Forwarded-For is believed."""
+    monitoring: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that read metrics, and why the service is not ready, without a token."""
 
     @property
     def cookie(self) -> str:
@@ -63,10 +65,20 @@ class Site:
         """The client's address, seen through trusted proxies."""
         peer = request.remote or ""
         for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-            if not self._trusts(peer) or not hop.strip():
+            if not _within(peer, self.trusted_proxies) or not hop.strip():
                 break
             peer = hop.strip()
         return peer
+
+    def monitors(self, request: web.Request) -> bool:
+        """Whether this comes from a network that may read metrics without a token.
+
+        A proxy on this machine that nobody told us of would make the whole world look like this machine, so what says
+        that it was forwarded by somebody whom we do not trust does not count.
+        """
+        if not _within(request.remote or "", self.trusted_proxies) and any(name in request.headers for name in _TRACES):
+            return False
+        return _within(self.address(request), self.monitoring)
 
     def check_origin(self, request: web.Request, *, by_cookie: bool) -> None:
         """Refuses what another site's page makes a browser ask. Raises `ForeignOrigin`.
@@ -81,12 +93,19 @@ class Site:
         if origin.lower() != ours.lower():
             raise ForeignOrigin(origin)
 
-    def _trusts(self, address: str) -> bool:
-        try:
-            peer = ip_address(address)
-        except ValueError:
-            return False
-        return any(peer in ip_network(network) for network in self.trusted_proxies)
+
+_TRACES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+"""Headers that a proxy adds."""
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        peer = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:  # how a socket for both kinds shows an IPv4 peer
+        peer = peer.ipv4_mapped
+    return any(peer in ip_network(network) for network in networks)
 
 
 Ended = Callable[[Principal, str], Awaitable[None]]
@@ -103,9 +122,15 @@ class Guard:
         self._links: dict[str, tuple[str, float]] = {}
         self._per_account = Throttle(free=5)
         self._per_address = Throttle(free=50)
+        self._guesses = Buckets(rate=50, burst=1_000)
+        """Secrets per address that are not known here yet: each costs a look into the store. After a restart of the
+        service a whole office comes back at once, from one address."""
         self._hashing = asyncio.Semaphore(2)
         """Each verification takes 64 MiB for some 50 ms: a flood of log-ins must not take the memory."""
         self._ended: list[Ended] = []
+        self._gone: dict[str, datetime | None] = {}
+        """Sessions that ended here, until they would have expired: a request that is under way, or a store that
+        fails, must not bring one back."""
 
     def on_end(self, ended: Ended) -> None:
         """`ended` is called for every session that is over."""
@@ -164,18 +189,19 @@ class Guard:
     # ---- every request ----
 
     async def authenticate(self, request: web.Request, *, required: bool) -> Principal | None:
-        """Who sent this. Raises `NotLoggedIn` when nobody known did and it is `required`."""
+        """Who sent this. Raises `NotLoggedIn` when nobody known did and it is `required`, `TooManyRequests`."""
         header = request.headers.get("Authorization")
+        address = self._site.address(request)
         try:
             if header is not None:
-                return await self._by_token(header)
-            return await self._by_cookie(request.cookies.get(self._site.cookie))
+                return await self._by_token(header, address)
+            return await self._by_cookie(request.cookies.get(self._site.cookie), address)
         except NotLoggedIn:
             if required:
                 raise
             return None
 
-    async def _by_token(self, header: str) -> Principal:
+    async def _by_token(self, header: str, address: str) -> Principal:
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise NotLoggedIn('Send "Authorization: Bearer <token>".')
@@ -183,27 +209,36 @@ class Guard:
         known = self._live.get(key)
         if known is not None and not known.by_cookie:
             return known
+        self._guess(address)
         token = await self._store.tokens.by_hash(key)
-        if token is None:
+        if token is None or key in self._gone:
             raise NotLoggedIn("This token is unknown or was revoked.")
         actor = Actor(f"token:{token.id}", token.name, token.role, ai=token.ai)
         self._live[key] = principal = Principal(actor, key, by_cookie=False, expires=None)
         return principal
 
-    async def _by_cookie(self, secret: str | None) -> Principal:
+    async def _by_cookie(self, secret: str | None, address: str) -> Principal:
         if not secret:
             raise NotLoggedIn("Log in first.")
         key = hash_secret(secret)
-        principal = self._live.get(key) or await self._stored(key)
+        principal = self._live.get(key)
+        if principal is None:
+            self._guess(address)
+            principal = await self._stored(key)
         if principal is None or not principal.by_cookie or _is_over(principal):
             raise NotLoggedIn("Your session has ended; log in again.")
         return principal
+
+    def _guess(self, address: str) -> None:
+        wait = self._guesses.take(address, self._clock())
+        if wait > 0:
+            raise TooManyRequests(wait)
 
     async def _stored(self, key: str) -> Principal | None:
         """A session that another run of this service began."""
         session = await self._store.sessions.get(key)
         account = await self._store.accounts.get(session.account) if session is not None else None
-        if session is None or account is None:
+        if session is None or account is None or key in self._gone:
             return None
         self._live[key] = principal = _principal(account, key, session.expires)
         return principal
@@ -228,11 +263,17 @@ class Guard:
             why = _over(principal, accounts.get(principal.actor.id), tokens)
             if why:
                 await self._end(principal, why)
+        now = datetime.now(UTC)
+        self._gone = {key: until for key, until in self._gone.items() if until is None or until > now}
 
     async def _end(self, principal: Principal, why: str) -> None:
+        self._gone[principal.session] = principal.expires
         self._live.pop(principal.session, None)
         for ended in self._ended:
-            await ended(principal, why)
+            try:
+                await ended(principal, why)
+            except Exception:  # what else hangs on the session must end all the same
+                log.exception("session-not-ended-cleanly", agent=principal.actor.id, why=why)
         if principal.by_cookie:
             await self._store.sessions.remove(principal.session)
 

@@ -160,7 +160,7 @@ def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
     add = acts.add_parser("add", parents=[common], help="a new token, printed once")
     add.add_argument("--name", required=True)
-    add.add_argument("--role", choices=["ai", "agent", "supervisor", "admin"], required=True)
+    add.add_argument("--role", choices=["ai", "agent", "supervisor", "admin", "metrics"], required=True)
     add.add_argument("--ai", help="with role ai: the AI's name, as in pbx.*.ais")
     acts.add_parser("list", parents=[common])
     acts.add_parser("revoke", parents=[common]).add_argument("name")

@@ -5,11 +5,13 @@ WebError
 |-- NotLoggedIn(why)                 no session, an expired one, an unknown token, a wrong password
 |-- ForeignOrigin(origin)            a page of another site made the browser ask
 |-- TooManyAttempts(seconds)         log in again later
+|-- TooManyRequests(seconds)         ask more slowly
 |-- NotFound(what)                   no such path, leg or token
 |-- LegExists(leg)                   this session has its agent leg already
 `-- Overloaded(why)                  no room for this now
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,6 +70,14 @@ class TooManyAttempts(WebError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Too many failed attempts. Try again in {max(1, round(seconds))} s.")
+        self.seconds = seconds
+
+
+class TooManyRequests(WebError):
+    """One actor asks faster than it may; `seconds` is how long to wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"You ask too often. Try again in {max(1, math.ceil(seconds))} s.")
         self.seconds = seconds
 
 

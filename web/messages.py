@@ -140,7 +140,7 @@ class Measurement(Body):
 
 class NewToken(Body):
     name: Name
-    role: Literal["ai", "agent", "supervisor", "admin"]
+    role: Literal["ai", "agent", "supervisor", "admin", "metrics"]
     ai: Annotated[Line, Field(max_length=64)] = ""
 
     @model_validator(mode="after")

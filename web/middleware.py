@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotLoggedIn: Problem("not-logged-in", 401, "Log in first"),
     errors.ForeignOrigin: Problem("not-allowed", 403, "The request comes from another site", ("origin",)),
     errors.TooManyAttempts: Problem("too-many-attempts", 429, "Too many failed attempts"),
+    errors.TooManyRequests: Problem("too-many-requests", 429, "You ask too often"),
     errors.NotFound: Problem("not-found", 404, "There is no such thing"),
     errors.LegExists: Problem("leg-exists", 409, "This session has an agent leg", ("leg",)),
     errors.Overloaded: Problem("overloaded", 503, "There is no room for this now"),
@@ -73,8 +75,8 @@ def problem_of(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]] |
             continue
         facts = {name: getattr(error, name) for name in row.facts if getattr(error, name) != ""}
         headers = {}
-        if isinstance(error, errors.TooManyAttempts):
-            headers["Retry-After"] = str(max(1, round(error.seconds)))
+        if isinstance(error, errors.TooManyAttempts | errors.TooManyRequests):
+            headers["Retry-After"] = str(max(1, math.ceil(error.seconds)))
         if row.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="takeover"'
         return row.status, _body(row.slug, row.title, row.status, _sentence(error), facts), headers

@@ -1,10 +1,13 @@
 """The route table: each route declares who may use it, what it takes and what it answers.
 
 `Router.handler` is the only way from a URL to a handler: it authenticates, checks the origin, reads and checks the
-body, finds the call and asks `may()`. A route cannot be made without its `act`, so none can forget to ask.
+body, finds the call, asks `may()`, and puts the act on record. A route cannot be made without its `act`, so none can
+forget to ask; and one that changes something is recorded unless it says that it does that itself, or why not.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -15,11 +18,14 @@ from structlog.contextvars import bound_contextvars
 from connector.domain.calls import Call, CallId
 from connector.domain.errors import NotAllowed
 from connector.domain.people import Act, Actor, Denied, may
+from connector.ports import Journal
 
 from .auth import Guard, Principal, Site
-from .errors import BadRequest, Fault, NotLoggedIn
+from .errors import BadRequest, Fault, NotLoggedIn, TooManyRequests
 from .faults import faults_of, shown
 from .messages import Body
+from .record import Recording, recorded
+from .throttle import Buckets
 from .views import dumps
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -77,6 +83,21 @@ Answer = Mapping[str, Any] | web.StreamResponse | None
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests per second that one person or token may make for ever, and at once after a pause."""
+
+    per_second: float = 50
+    burst: float = 200
+    ai_per_second: float = 1_000
+    """An AI sends every turn of all its calls by one token."""
+    ai_burst: float = 4_000
+
+
+def _nothing(_: Ask) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One method on one path."""
 
@@ -92,13 +113,41 @@ class Route:
     query: tuple[str, ...] = field(default=())
     live: bool = True
     """Whether the ``{call}`` of the path must be live; otherwise the handler itself decides whose it was."""
+    record: Recording | None = None
+    """How the act gets into the audit; None: ``first`` for what changes something, nothing for what only reads."""
+    word: str = ""
+    """The audit's word for it, where the act's own name says too little."""
+    facts: Callable[[Ask], Mapping[str, str]] = _nothing
+    """What else the audit keeps of it; never a secret, nor what was said."""
+    limited: bool = True
+    """Whether it is refused to who asks too often; a way out never is."""
+
+    @property
+    def safe(self) -> bool:
+        """Whether it only reads."""
+        return self.method == "GET"
+
+    @property
+    def recording(self) -> Recording | None:
+        """How its act gets into the audit; None when it only reads."""
+        return self.record or (None if self.safe else "first")
 
 
 class Router:
     """Turns routes into aiohttp handlers."""
 
-    def __init__(self, guard: Guard, calls: Calls, site: Site) -> None:
-        self._guard, self._calls, self._site = guard, calls, site
+    def __init__(
+        self,
+        guard: Guard,
+        calls: Calls,
+        site: Site,
+        journal: Journal,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._guard, self._calls, self._site, self._journal, self._clock = guard, calls, site, journal, clock
+        self._people = Buckets(limits.per_second, limits.burst)
+        self._ais = Buckets(limits.ai_per_second, limits.ai_burst)
 
     def add(self, app: web.Application, routes: list[Route]) -> None:
         """Registers routes with an application."""
@@ -112,20 +161,57 @@ class Router:
             who = await self._guard.authenticate(request, required=route.act != "public")
             if request.method not in _SAFE or "Upgrade" in request.headers:  # a WebSocket begins with a GET
                 self._site.check_origin(request, by_cookie=who is not None and who.by_cookie)
+            if who is not None:
+                self._pace(who.actor, route)
             body = await _read(request, route.body) if route.body is not None else None
             act = route.act(body) if callable(route.act) else route.act
-            found = None
-            if "call" in request.match_info and route.live:
-                found = self._calls.call(CallId(request.match_info["call"]))
-            if who is not None and act != "public" and act != "login":
-                demand(who.actor, act, found)
-            _check_query(request, route.query)
-            ask = Ask(request, who, found, body, self._site.address(request))
+            ask = Ask(request, who, self._found(request, route), body, self._site.address(request))
             # Tasks that the handler starts inherit these: what an engagement logs says whose it is.
             with bound_contextvars(**_bound(ask)):
-                return _response(await route.handler(ask), route.status)
+                return await self._answer(ask, route, act)
 
         return handle
+
+    async def _answer(self, ask: Ask, route: Route, act: Act | Public) -> web.StreamResponse:
+        """Permission, record, handler. That somebody tried to change what they may not is on record too."""
+        on_record = False
+        try:
+            if act != "public" and act != "login":
+                demand(ask.actor, act, ask.found)
+            _check_query(ask.request, route.query)
+            async with AsyncExitStack() as record:
+                if route.recording in ("first", "best"):
+                    on_record = True
+                    await record.enter_async_context(self._recorded(ask, route, act, must=route.recording == "first"))
+                return _response(await route.handler(ask), route.status)
+        except NotAllowed:
+            if route.safe or on_record:
+                raise
+            async with self._recorded(ask, route, act, must=False):
+                raise
+
+    def _pace(self, actor: Actor, route: Route) -> None:
+        buckets = self._ais if actor.role == "ai" else self._people
+        wait = buckets.take(actor.id, self._clock())
+        if wait > 0 and route.limited:
+            raise TooManyRequests(wait)
+
+    def _found(self, request: web.Request, route: Route) -> Call | None:
+        if "call" not in request.match_info or not route.live:
+            return None
+        return self._calls.call(CallId(request.match_info["call"]))
+
+    def _recorded(self, ask: Ask, route: Route, act: str, *, must: bool) -> AbstractAsyncContextManager[None]:
+        origin = {"origin": ask.address} if ask.address else {}
+        facts = {**route.facts(ask), **origin}
+        call = ask.found.id if ask.found is not None else _named(ask.request)
+        return recorded(self._journal, ask.actor.id, route.word or act, facts, call, must=must)
+
+
+def _named(request: web.Request) -> CallId | None:
+    """The call that the path names, live or not, as far as the audit has room for it."""
+    named = request.match_info.get("call")
+    return CallId(named[:256]) if named is not None else None
 
 
 def _bound(ask: Ask) -> dict[str, str]:

@@ -173,9 +173,30 @@ def leg_routes(desk: Desk) -> list[Route]:
     async def close(ask: Ask) -> None:
         await desk.close(ask.principal.session, ask.request.match_info["leg"])
 
+    path, one = "/api/v1/legs", "/api/v1/legs/{leg}"
     return [
-        Route("POST", "/api/v1/legs", "open-leg", create, "Open my leg", NewLeg, AnswerJson, 201),
-        Route("GET", "/api/v1/legs", "open-leg", mine, "My leg", answer=LegsJson),
-        Route("PATCH", "/api/v1/legs/{leg}", "open-leg", change, "Mute, voice cleaning", ChangeLeg, status=204),
-        Route("DELETE", "/api/v1/legs/{leg}", "open-leg", close, "Close my leg", status=204),
+        Route("POST", path, "open-leg", create, "Open my leg", NewLeg, AnswerJson, 201, record="best"),
+        Route("GET", path, "open-leg", mine, "My leg", answer=LegsJson),
+        Route(
+            "PATCH",
+            one,
+            "open-leg",
+            change,
+            "Mute, voice cleaning",
+            ChangeLeg,
+            status=204,
+            record="data",  # one's own microphone; who hears it is the engagement's mode, and that is on record
+        ),
+        Route(
+            "DELETE",
+            one,
+            "open-leg",
+            close,
+            "Close my leg",
+            status=204,
+            record="best",
+            word="close-leg",
+            limited=False,
+            facts=lambda ask: {"leg": ask.request.match_info["leg"][:64]},
+        ),
     ]

@@ -1,4 +1,4 @@
-"""Log-in back-off: pure bookkeeping, time given by the caller in seconds of a monotonic clock."""
+"""Log-in back-off and rate limits: pure bookkeeping, time given by the caller in seconds of a monotonic clock."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -45,3 +45,38 @@ class Throttle:
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: `rate` a second for ever, `burst` at once after a pause."""
+
+    rate: float
+    burst: float
+    _level: float = 0.0
+    _last: float = 0.0
+
+    def take(self, now: float) -> float:
+        """0 when this one is within the limit, else the seconds after which the next would be."""
+        self._level = max(0.0, self._level - (now - self._last) * self.rate)
+        self._last = now
+        if self._level + 1 > self.burst:
+            return (self._level + 1 - self.burst) / self.rate
+        self._level += 1
+        return 0.0
+
+
+class Buckets:
+    """One bucket per key; the longest untouched are forgotten first."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._known: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, key: str, now: float) -> float:
+        """As `Bucket.take`."""
+        bucket = self._known.pop(key, None) or Bucket(self._rate, self._burst)
+        self._known[key] = bucket
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return bucket.take(now)

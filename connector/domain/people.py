@@ -6,7 +6,8 @@ from typing import Literal
 
 from .calls import Call
 
-ActorRole = Literal["ai", "agent", "supervisor", "admin"]
+ActorRole = Literal["ai", "agent", "supervisor", "admin", "metrics"]
+"""``metrics`` is for a monitoring system's token: it may read figures, and nothing else."""
 
 Act = Literal[
     "see",
@@ -26,6 +27,7 @@ Act = Literal[
     "open-leg",
     "listen-events",
     "read-audit",
+    "read-metrics",
     "administer",
 ]
 
@@ -75,19 +77,24 @@ _AGENT: frozenset[Act] = _LISTEN | {
     "open-leg",
     "listen-events",
 }
-_SUPERVISOR: frozenset[Act] = _AGENT | {"override", "read-audit"}
+_SUPERVISOR: frozenset[Act] = _AGENT | {"override", "read-audit", "read-metrics"}
 PERMISSIONS: dict[ActorRole, frozenset[Act]] = {
     "ai": frozenset({"see", "read-transcript", "write-transcript", "escalate", "listen-events"}),
     "agent": _AGENT,
     "supervisor": _SUPERVISOR,
     "admin": _SUPERVISOR | {"administer"},
+    "metrics": frozenset({"read-metrics"}),
 }
+WHOLE_HOUSE: frozenset[Act] = frozenset({"read-audit", "read-metrics", "administer"})
+"""Acts that show or change what belongs to every tenant and queue: only for those who are not restricted to some."""
 
 
 def may(actor: Actor, act: Act, call: Call | None = None) -> Allowed | Denied:
     """Whether `actor` may do `act` (to `call`, where the act is about one): role x tenant x queue."""
     if act not in PERMISSIONS[actor.role]:
         return Denied(f"The role {actor.role!r} may not {act}.")
+    if act in WHOLE_HOUSE and not ("*" in actor.tenants and "*" in actor.queues):
+        return Denied(f"To {act} is about every tenant and queue; you belong to some of them.")
     if call is None:
         return Allowed()
     if actor.role == "ai" and call.ai.name != actor.ai:

@@ -5,24 +5,24 @@ the chain is copied to the process log after each of them.
 """
 
 import asyncio
-import json
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import cast
 
 import structlog
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from ..domain.calls import CallId
 from ..domain.errors import BadValue, StoreUnavailable
-from . import chain
+from . import chain, trail
 from .chain import Entry, Fault, Head
 from .engine import Database, Writer
 from .reserve import Reserve
-from .schema import audit, audit_head, stamp, unstamp
+from .schema import audit, audit_head, stamp
+from .trail import AuditRow, Done, Wanted
 
 log = structlog.get_logger(__name__)
 
@@ -38,21 +38,7 @@ _MOVE_HEAD = (
     .values(number=bindparam("new"), mac=bindparam("new_mac"))
 )
 MAX_ROWS = 1_000
-PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One row, as supervisors read it. `refers` is the intent's number in an outcome."""
-
-    number: int
-    at: datetime
-    kind: Literal["intent", "outcome"]
-    actor: str
-    act: str
-    call: CallId | None
-    facts: Mapping[str, str]
-    refers: int | None
+PAGE = 100
 
 
 @dataclass(slots=True)
@@ -123,38 +109,22 @@ class Audit:
         limit: int = MAX_ROWS,
     ) -> Sequence[AuditRow]:
         """The latest rows that match all conditions, oldest first. Outcomes carry their intent's actor and call."""
-        query = select(audit).order_by(audit.c.number.desc()).limit(min(limit, MAX_ROWS))
-        if call is not None:
-            query = query.where(audit.c.call == call)
-        if actor is not None:
-            query = query.where(audit.c.actor == actor)
-        if since is not None:
-            query = query.where(audit.c.at >= stamp(since))
-        rows = await self._database.rows(query)
-        return [_audit_row(row) for row in reversed(rows)]
+        return await trail.rows(self._database, call, actor, since, min(limit, MAX_ROWS))
+
+    async def acts(self, wanted: Wanted, before: int | None = None, limit: int = PAGE) -> Sequence[Done]:
+        """Acts with what came of them, the latest first, below the number `before`; at most `limit`."""
+        return await trail.acts(self._database, wanted, before, min(limit, MAX_ROWS))
 
     async def head(self) -> Head:
         """The end of the chain, as the store keeps it."""
-        rows = await self._database.rows(select(audit_head))
-        return Head(rows[0]["number"], rows[0]["mac"]) if rows else Head()
+        return await trail.head(self._database)
 
     async def verify(self, key: bytes | None = None, head: Head | None = None) -> list[Fault]:
-        """Walks the whole chain. `head` is one copied from the process log: it shows a tail that was cut off."""
-        kept = await self.head()
-        rows = [row async for row in self._all()]
-        return chain.verify(key or self._key, rows, kept, head)
+        """Walks the whole chain, row by row, beside a service that goes on writing.
 
-    async def _all(self) -> AsyncIterator[tuple[int, Entry, str]]:
-        last = 0
-        while True:
-            page = await self._database.rows(
-                select(audit).where(audit.c.number > last).order_by(audit.c.number).limit(PAGE)
-            )
-            for row in page:
-                yield row["number"], _entry(row), row["mac"]
-            if not page:
-                return
-            last = page[-1]["number"]
+        `head` is one copied from the process log: it shows a tail that was cut off together with the kept head.
+        """
+        return await trail.verify(self._database, key or self._key, head)
 
     # Writing
 
@@ -316,27 +286,6 @@ def _columns(number: int, entry: Entry, mac: str) -> dict[str, object]:
         "reserve": entry.reserve,
         "mac": mac,
     }
-
-
-def _entry(row: RowMapping) -> Entry:
-    return Entry(
-        row["at"],
-        cast("chain.Kind", row["kind"]),
-        row["actor"],
-        row["act"],
-        row["call"],
-        json.loads(row["facts"]),
-        row["refers"],
-        row["reserve"],
-    )
-
-
-def _audit_row(row: RowMapping) -> AuditRow:
-    entry = _entry(row)
-    call = CallId(entry.call) if entry.call is not None else None
-    return AuditRow(
-        row["number"], unstamp(entry.at), entry.kind, entry.actor, entry.act, call, entry.facts, entry.refers
-    )
 
 
 def _reserved(raw: Mapping[str, object]) -> Entry:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["intent", "outcome"]
+FaultKind = Literal["changed", "missing", "cut", "head"]
 GENESIS = "0" * 64
+MAX_FAULTS = 1_000
+"""Listed at most: under a wrong key every row is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Fault:
     """Where the chain is broken: `changed`, `missing`, `cut`, `head`."""
 
     number: int
-    kind: Literal["changed", "missing", "cut", "head"]
+    kind: FaultKind
     detail: str
 
 
@@ -79,30 +82,63 @@ def mac(key: bytes, previous: str, number: int, entry: Entry) -> str:
     return hmac.new(key, json.dumps(fields, ensure_ascii=False).encode(), hashlib.sha256).hexdigest()
 
 
-def verify(key: bytes, rows: Iterable[tuple[int, Entry, str]], kept: Head, journal: Head | None = None) -> list[Fault]:
-    """All faults of a chain given as (number, entry, mac) in the order of their numbers.
+class Walk:
+    """Walks a chain from its beginning, row by row, and notes what is wrong; keeps no row.
 
-    `kept` is the head that the database keeps, `journal` one that was copied elsewhere. After a fault the walk goes
-    on from what it found, so that one broken row is one fault.
+    `kept` is the head that the database keeps, read before the first row; `journal` is one that was copied elsewhere.
+    After a fault the walk goes on from what it found, so that one broken row is one fault.
     """
-    faults: list[Fault] = []
-    end = Head()
-    at_journal: str | None = GENESIS if journal is not None and journal.number == 0 else None
+
+    def __init__(self, key: bytes, kept: Head, journal: Head | None = None) -> None:
+        self._key, self._kept, self._journal = key, kept, journal
+        self._end = Head()
+        self._at_kept = GENESIS if kept.number == 0 else None
+        self._at_journal = GENESIS if journal is not None and journal.number == 0 else None
+        self._faults: list[Fault] = []
+        self._left_out = 0
+
+    def step(self, number: int, entry: Entry | None, found: str) -> None:
+        """The next row, in the order of the numbers; no entry when what is stored there is not one."""
+        expected = self._end.number + 1
+        if number > expected:
+            self._fault(expected, "missing", f"rows {expected} to {number - 1} are missing")
+        elif number < expected:
+            self._fault(number, "changed", "the row has no place in the chain")
+            return
+        elif entry is None or not hmac.compare_digest(mac(self._key, self._end.mac, number, entry), found):
+            self._fault(number, "changed", "the row, or the one before it, is not what was written")
+        self._end = Head(number, found)
+        if number == self._kept.number:
+            self._at_kept = found
+        if self._journal is not None and number == self._journal.number:
+            self._at_journal = found
+
+    def finish(self, kept: Head) -> list[Fault]:
+        """All faults. `kept` is the head that the database keeps after the last row was read: a service that goes on
+        writing meanwhile is no fault."""
+        end, journal = self._end.number, self._journal
+        if self._kept.number > end:
+            self._fault(end + 1, "cut", f"rows {end + 1} to {self._kept.number} are missing at the end")
+        elif self._at_kept != self._kept.mac or kept.number < end:
+            self._fault(end, "head", "the kept head is not the last row's")
+        if journal is not None and self._at_journal is None:
+            self._fault(end + 1, "cut", f"the journal knows row {journal.number}, the store does not")
+        elif journal is not None and self._at_journal != journal.mac:
+            self._fault(journal.number, "changed", "the row is not the one the journal knows")
+        if self._left_out:
+            self._faults.append(Fault(end, "changed", f"{self._left_out} more faults are not listed"))
+        return self._faults
+
+    def _fault(self, number: int, kind: FaultKind, detail: str) -> None:
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(Fault(number, kind, detail))
+        else:
+            self._left_out += 1
+
+
+def verify(key: bytes, rows: Iterable[tuple[int, Entry, str]], kept: Head, journal: Head | None = None) -> list[Fault]:
+    """All faults of a chain given as (number, entry, mac) in the order of their numbers."""
+    walk = Walk(key, kept, journal)
     for number, entry, found in rows:
-        if number != end.number + 1:
-            missing = f"rows {end.number + 1} to {number - 1} are missing"
-            faults.append(Fault(end.number + 1, "missing", missing))
-        elif not hmac.compare_digest(mac(key, end.mac, number, entry), found):
-            faults.append(Fault(number, "changed", "the row, or the one before it, is not what was written"))
-        end = Head(number, found)
-        if journal is not None and number == journal.number:
-            at_journal = found
-    if kept.number > end.number:
-        faults.append(Fault(end.number + 1, "cut", f"rows {end.number + 1} to {kept.number} are missing at the end"))
-    elif kept != end:
-        faults.append(Fault(end.number, "head", "the kept head is not the last row's"))
-    if journal is not None and at_journal is None:
-        faults.append(Fault(end.number + 1, "cut", f"the journal knows row {journal.number}, the store does not"))
-    elif journal is not None and at_journal != journal.mac:
-        faults.append(Fault(journal.number, "changed", "the row is not the one the journal knows"))
-    return faults
+        walk.step(number, entry, found)
+    return walk.finish(kept)

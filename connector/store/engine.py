@@ -170,6 +170,15 @@ class Database:
         async with self.transaction() as connection:
             return (await connection.execute(statement)).mappings().all()
 
+    @asynccontextmanager
+    async def stream(self, statement: Executable) -> AsyncIterator[AsyncIterator[RowMapping]]:
+        """The rows of a query, as they come; only some hundred are in memory."""
+        try:
+            async with self._engine.connect() as connection, connection.stream(statement) as result:
+                yield result.mappings().__aiter__()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise unavailable(error) from error
+
     async def upsert(self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Updates the row with this key, or inserts it; also when somebody else inserts it at the same moment."""
         mine = [table.c[name] == value for name, value in key.items()]

@@ -88,6 +88,7 @@ audit = Table(
     Index("audit_call", "call"),
     Index("audit_actor", "actor"),
     Index("audit_at", "at"),
+    Index("audit_refers", "refers"),
 )
 """Append-only. `mac` chains each row to all before it; `reserve` is the id a row had while it waited in the reserve."""
 

@@ -81,6 +81,8 @@ async def _create(database: Database, tables: MetaData, first: Insert, row: dict
     """Makes the tables that are missing, and the one row that is never missing."""
     async with database.transaction() as connection:
         await connection.run_sync(tables.create_all)
+        for index in [index for table in tables.tables.values() for index in table.indexes]:
+            await connection.run_sync(index.create, checkfirst=True)  # also where the table is older than its index
     try:
         await database.execute(first, [row])
     except IntegrityError:

@@ -8,7 +8,6 @@ from typing_extensions import TypedDict
 from connector.domain.calls import Call
 from connector.domain.people import Allowed, may
 from connector.domain.transcript import Turn
-from connector.ports import Journal
 from connector.services.changes import Measured
 from connector.services.escalations import Escalations
 from connector.services.registry import Registry
@@ -16,7 +15,6 @@ from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 
 from ..messages import CallJson, Coach, Escalate, EscalationJson, Measurement, NewTurn, TurnJson
-from ..record import recorded
 from ..routing import Ask, Route
 from ..views import call_now, escalation_json, turn_json
 
@@ -35,7 +33,7 @@ class PutJson(TypedDict):
 
 
 def call_routes(
-    registry: Registry, transcripts: Transcripts, takeovers: Takeovers, escalations: Escalations, journal: Journal
+    registry: Registry, transcripts: Transcripts, takeovers: Takeovers, escalations: Escalations
 ) -> list[Route]:
     """The routes about calls that change nothing on the PBX."""
 
@@ -67,13 +65,10 @@ def call_routes(
 
     async def escalate(ask: Ask) -> Mapping[str, Any]:
         body, found = ask.body(Escalate), ask.call
-        async with recorded(journal, ask.actor.id, "escalate", {"priority": body.priority}, found.id):
-            made = escalations.ask(ask.actor, found.id, body.reason, body.priority, body.deadline_s)
-        return escalation_json(made)
+        return escalation_json(escalations.ask(ask.actor, found.id, body.reason, body.priority, body.deadline_s))
 
     async def withdraw(ask: Ask) -> None:
-        async with recorded(journal, ask.actor.id, "withdraw-escalation", {}, ask.call.id):
-            escalations.withdraw(ask.actor, ask.call.id)
+        escalations.withdraw(ask.actor, ask.call.id)
 
     async def measured(ask: Ask) -> None:
         body, found = ask.body(Measurement), ask.call
@@ -85,11 +80,47 @@ def call_routes(
         Route("GET", "/api/v1/calls", "see", calls, "Live calls", answer=CallsJson, query=("queue", "q", "ai_ref")),
         Route("GET", one, "see", call, "One live call", answer=CallJson),
         Route("GET", f"{one}/transcript", "read-transcript", transcript, "What was said", answer=TranscriptJson),
-        Route("POST", f"{one}/transcript", "write-transcript", put, "Append or update a turn", NewTurn, PutJson),
-        Route("POST", f"{one}/escalation", "escalate", escalate, "Ask for a human", Escalate, EscalationJson, 201),
-        Route("DELETE", f"{one}/escalation", "escalate", withdraw, "No human is needed any more", status=204),
-        Route("POST", f"{one}/coach", "coach", coach, "Guidance to the AI", Coach, status=204),
-        Route("POST", f"{one}/measurement", "write-transcript", measured, "What was measured", Measurement, status=204),
+        Route(
+            "POST",
+            f"{one}/transcript",
+            "write-transcript",
+            put,
+            "Append or update a turn",
+            NewTurn,
+            PutJson,
+            record="data",  # what was said is kept as such, with its time and speaker
+        ),
+        Route(
+            "POST",
+            f"{one}/escalation",
+            "escalate",
+            escalate,
+            "Ask for a human",
+            Escalate,
+            EscalationJson,
+            201,
+            facts=lambda ask: {"priority": ask.body(Escalate).priority},
+        ),
+        Route(
+            "DELETE",
+            f"{one}/escalation",
+            "escalate",
+            withdraw,
+            "No human is needed any more",
+            status=204,
+            word="withdraw-escalation",
+        ),
+        Route("POST", f"{one}/coach", "coach", coach, "Guidance to the AI", Coach, status=204, record="inside"),
+        Route(
+            "POST",
+            f"{one}/measurement",
+            "write-transcript",
+            measured,
+            "What was measured",
+            Measurement,
+            status=204,
+            record="data",  # a figure for the panels, kept nowhere
+        ),
     ]
 
 

@@ -1,4 +1,8 @@
-"""Is it alive, is it ready, what does it count."""
+"""Is it alive, is it ready, what does it count.
+
+Whether it is alive and ready is for everybody: load balancers ask from anywhere. Names of PBXs, faults and figures are
+for this machine, the networks that the settings name, and who may `read-metrics`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,10 +10,12 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import TypedDict
 
+from connector.domain.people import Allowed, may
 from connector.services.registry import Registry
 
+from ..auth import Site
 from ..metrics import Sample, exposition
-from ..routing import Ask, Route
+from ..routing import Ask, Route, demand
 from ..views import dumps
 
 
@@ -19,20 +25,27 @@ class ReadyJson(TypedDict):
 
 
 def health_routes(
-    registry: Registry, media_faults: Callable[[], list[str]], samples: Callable[[], list[Sample]]
+    registry: Registry, site: Site, media_faults: Callable[[], list[str]], samples: Callable[[], list[Sample]]
 ) -> list[Route]:
     """`media_faults` says why the media is not fit, if it is not; `samples` is what `/metrics` shows."""
 
     async def alive(_: Ask) -> Mapping[str, Any]:
         return {"alive": True}
 
-    async def ready(_: Ask) -> web.Response:
+    def entitled(ask: Ask) -> bool:
+        if site.monitors(ask.request):
+            return True
+        return ask.who is not None and isinstance(may(ask.actor, "read-metrics"), Allowed)
+
+    async def ready(ask: Ask) -> web.Response:
         why = [f"PBX {state.name}: {state.why or 'down'}" for state in registry.pbxs() if not state.up]
         why += media_faults()
-        body = dumps({"ready": not why, "why": why}).encode()
+        body = dumps({"ready": not why, "why": why if entitled(ask) else []}).encode()
         return web.Response(body=body, status=200 if not why else 503, content_type="application/json")
 
-    async def metrics(_: Ask) -> web.Response:
+    async def metrics(ask: Ask) -> web.Response:
+        if not entitled(ask):
+            demand(ask.actor, "read-metrics")
         return web.Response(
             text=exposition(samples()), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from connector.domain.people import PERMISSIONS
+from connector.domain.people import PERMISSIONS, Allowed, may
 from connector.ports import Journal
 
 from ..auth import Guard, Principal, Site
@@ -55,7 +55,7 @@ def session_routes(
             "id": actor.id,
             "name": actor.name,
             "role": actor.role,
-            "may": sorted(PERMISSIONS[actor.role]),
+            "may": sorted(act for act in PERMISSIONS[actor.role] if isinstance(may(actor, act), Allowed)),
             "queues": sorted(actor.queues),
             "tenants": sorted(actor.tenants),
             "duty": duty.get(principal.session, {"on": False, "queues": []}),
@@ -79,8 +79,7 @@ def session_routes(
         return shown(ask.principal)
 
     async def logout(ask: Ask) -> web.Response:
-        async with recorded(journal, ask.actor.id, "logout", {}):
-            await guard.logout(ask.principal)
+        await guard.logout(ask.principal)
         response = web.Response(status=204)
         response.del_cookie(site.cookie, path="/", secure=site.https, httponly=True, samesite="Strict")
         return response
@@ -94,10 +93,31 @@ def session_routes(
 
     path = "/api/v1/session"
     return [
-        Route("POST", path, "public", login, "Log in", Login, SessionJson),
+        Route("POST", path, "public", login, "Log in", Login, SessionJson, record="inside"),
         Route("GET", path, "login", who, "Who am I, what may I do", answer=SessionJson),
-        Route("DELETE", path, "login", logout, "Log out; my engagements end", status=204),
-        Route("PUT", f"{path}/duty", "open-leg", set_duty, "Go on or off duty", Duty, DutyJson),
+        Route(
+            "DELETE",
+            path,
+            "login",
+            logout,
+            "Log out; my engagements end",
+            status=204,
+            record="best",
+            word="logout",
+            limited=False,
+        ),
+        Route(
+            "PUT",
+            f"{path}/duty",
+            "open-leg",
+            set_duty,
+            "Go on or off duty",
+            Duty,
+            DutyJson,
+            record="best",
+            word="duty",
+            facts=lambda ask: {"on": str(ask.body(Duty).on).lower()},
+        ),
     ]
 
 

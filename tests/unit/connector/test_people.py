@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from connector.domain.calls import Ai, Call, Channels, Party, Topology, call_id
-from connector.domain.people import PERMISSIONS, Act, Actor, ActorRole, Allowed, Denied, may
+from connector.domain.people import PERMISSIONS, WHOLE_HOUSE, Act, Actor, ActorRole, Allowed, Denied, may
 
 ACTS: tuple[Act, ...] = get_args(Act)
 LISTENING = {"see", "monitor", "whisper", "read-transcript"}
@@ -26,8 +26,9 @@ AGENT = LISTENING | {
 EXPECTED: dict[ActorRole, set[str]] = {
     "ai": {"see", "read-transcript", "write-transcript", "escalate", "listen-events"},
     "agent": AGENT,
-    "supervisor": AGENT | {"override", "read-audit"},
-    "admin": AGENT | {"override", "read-audit", "administer"},
+    "supervisor": AGENT | {"override", "read-audit", "read-metrics"},
+    "admin": AGENT | {"override", "read-audit", "read-metrics", "administer"},
+    "metrics": {"read-metrics"},
 }
 CALL = Call(
     call_id("main", "1"),
@@ -73,3 +74,12 @@ def test_nobody_reaches_another_queue_tenant_or_ai(role: ActorRole, act: Act) ->
 def test_a_denial_says_why() -> None:
     denied = may(actor("agent"), "read-audit")
     assert denied == Denied("The role 'agent' may not read-audit.")
+
+
+@pytest.mark.parametrize("act", sorted(WHOLE_HOUSE))
+def test_who_is_restricted_to_some_tenants_or_queues_has_nothing_to_do_with_the_whole_house(act: Act) -> None:
+    someone = actor("admin")
+    assert isinstance(may(someone, act), Allowed)
+    for restricted in (replace(someone, tenants=frozenset({"acme"})), replace(someone, queues=frozenset({"sales"}))):
+        denied = may(restricted, act)
+        assert denied == Denied(f"To {act} is about every tenant and queue; you belong to some of them.")

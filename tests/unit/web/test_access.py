@@ -1,119 +1,371 @@
-"""Who may use which route: walks the whole table, so that a new route is covered by being in it."""
+"""Who may use which route and which message: one table, walked over everybody, so that a new route needs a row.
 
+Everybody comes from another machine (through a proxy that is trusted): what is open to this machine alone is closed.
+"""
+
+import asyncio
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, get_args
 
+import aiohttp
 import pytest
 
-from connector.domain.people import PERMISSIONS, Act, ActorRole
-from tests.unit.web.house import House
+from connector.domain.calls import CallId, Engagement, EngagementId, Mode, Phase
+from connector.domain.people import Act, ActorRole
+from connector.domain.transcript import Turn
+from connector.services import changes
+from tests.unit.web.house import PASSWORD, House, Visitor, until
 from web import messages
+from web import socket as events
+from web.passwords import hash_password
 from web.routing import Route
 
-BODIES: dict[type[messages.Body], dict[str, Any]] = {
-    messages.Nothing: {},
-    messages.Login: {"username": "nobody", "password": "x"},
-    messages.Duty: {"on": True},
-    messages.NewLeg: {"sdp": "v=0", "type": "offer", "replace": True},
-    messages.ChangeLeg: {"muted": True},
-    messages.Engage: {"mode": "takeover", "leg": "none"},
-    messages.ChangeEngagement: {"mode": "barge"},
-    messages.Release: {},
-    messages.Coach: {"text": "tell her"},
-    messages.Escalate: {"reason": "caller asks"},
-    messages.WrapUp: {"outcome": "sold"},
-    messages.Dtmf: {"digits": "1"},
-    messages.Transfer: {"to": "support"},
-    messages.NewTurn: {"turn": "1", "speaker": "ai", "text": "Hello", "at": "2026-01-02T03:04:05Z"},
-    messages.Measurement: {"heard_ms": 31, "gap_ms": 20},
-    messages.NewToken: {"name": "new", "role": "agent"},
+BODIES: dict[type[messages.Body], list[dict[str, Any]]] = {
+    messages.Nothing: [{}],
+    messages.Login: [{"username": "zoe", "password": PASSWORD}],
+    messages.Duty: [{"on": True}],
+    messages.NewLeg: [{"sdp": "v=0", "type": "offer", "replace": True}],
+    messages.ChangeLeg: [{"muted": True}],
+    messages.Engage: [{"mode": mode.value} for mode in Mode],
+    messages.ChangeEngagement: [*({"mode": mode.value} for mode in Mode), {"hold": False}],
+    messages.Release: [{}],
+    messages.Coach: [{"text": "tell her"}],
+    messages.Escalate: [{"reason": "caller asks"}],
+    messages.WrapUp: [{"outcome": "sold"}],
+    messages.Dtmf: [{"digits": "1"}],
+    messages.Transfer: [{"to": "support"}],
+    messages.NewTurn: [{"turn": "1", "speaker": "ai", "text": "Hello", "at": "2026-01-02T03:04:05Z"}],
+    messages.Measurement: [{"heard_ms": 31, "gap_ms": 20}],
+    messages.NewToken: [{"name": "new", "role": "agent"}],
 }
-ROLES: tuple[ActorRole, ...] = get_args(ActorRole)
+"""Every body that a route takes, in all its kinds of act."""
+
+PEOPLE: dict[str, tuple[ActorRole, str, str]] = {
+    "agent": ("agent", "sales", "default"),
+    "colleague": ("agent", "sales", "default"),
+    "agent of another queue": ("agent", "support", "default"),
+    "agent of another tenant": ("agent", "sales", "globex"),
+    "supervisor": ("supervisor", "*", "*"),
+    "supervisor of the queue": ("supervisor", "sales", "*"),
+    "supervisor of another queue": ("supervisor", "support", "*"),
+    "supervisor of another tenant": ("supervisor", "*", "globex"),
+    "admin": ("admin", "*", "*"),
+    "admin of the tenant": ("admin", "*", "default"),
+    "admin of another tenant": ("admin", "*", "globex"),
+}
+"""Role, queue, tenant; the calls are in the queue `sales` of the tenant `default`, and the AI is `acme`."""
+MACHINES: dict[str, tuple[ActorRole, str]] = {
+    "ai": ("ai", "acme"),
+    "another ai": ("ai", "globex"),
+    "agent's token": ("agent", ""),
+    "metrics": ("metrics", ""),
+}
+KNOWN = frozenset({*PEOPLE, *MACHINES})
+EVERYBODY = KNOWN | {"stranger"}
+HANDS = KNOWN - {"ai", "another ai", "metrics"}
+"""Who takes part in calls."""
+STRANGERS = frozenset(name for name in KNOWN if "another" in name)
+"""Who belongs elsewhere."""
+THEIRS = HANDS - STRANGERS
+"""Who takes part in these calls."""
+HOUSE = frozenset({"supervisor", "admin"})
+"""Who is restricted to no queue or tenant."""
+NOBODY: frozenset[str] = frozenset()
+
+Row = tuple[frozenset[str], frozenset[str]]
+"""Who may, and from whom it is hidden (404); everybody else is refused (403), a stranger has to log in (401)."""
+CALL = "/api/v1/calls/{call}"
+TABLE: Mapping[str, Row] = {
+    "GET /": (EVERYBODY, NOBODY),
+    "GET /login": (EVERYBODY, NOBODY),
+    "GET /static/{path:.+}": (EVERYBODY, NOBODY),
+    "GET /healthz": (EVERYBODY, NOBODY),
+    "GET /readyz": (EVERYBODY, NOBODY),
+    "GET /metrics": (HOUSE | {"metrics"}, NOBODY),
+    "GET /api/v1/openapi.json": (EVERYBODY, NOBODY),
+    "POST /api/v1/session": (EVERYBODY, NOBODY),
+    "GET /api/v1/session": (KNOWN, NOBODY),
+    "DELETE /api/v1/session": (KNOWN, NOBODY),
+    "PUT /api/v1/session/duty": (HANDS, NOBODY),
+    "GET /api/v1/calls": (KNOWN - {"metrics"}, NOBODY),
+    f"GET {CALL}": (THEIRS | {"ai"}, NOBODY),
+    f"GET {CALL}/transcript": (THEIRS | {"ai"}, NOBODY),
+    f"POST {CALL}/transcript": (frozenset({"ai"}), NOBODY),
+    f"POST {CALL}/measurement": (frozenset({"ai"}), NOBODY),
+    f"POST {CALL}/escalation": (THEIRS | {"ai"}, NOBODY),
+    f"DELETE {CALL}/escalation": (THEIRS | {"ai"}, NOBODY),
+    f"POST {CALL}/coach": (THEIRS, NOBODY),
+    f"POST {CALL}/engagements": (THEIRS, NOBODY),
+    f"POST {CALL}/hangup": (THEIRS, NOBODY),
+    f"POST {CALL}/transfer": (THEIRS, NOBODY),
+    f"POST {CALL}/dtmf": (THEIRS, NOBODY),
+    f"POST {CALL}/wrap-up": (frozenset({"agent"}), HANDS - {"agent"}),
+    "PATCH /api/v1/engagements/{engagement}": (frozenset({"agent"}), NOBODY),
+    "POST /api/v1/engagements/{engagement}/release": (
+        frozenset({"agent", "supervisor", "supervisor of the queue", "admin", "admin of the tenant"}),
+        NOBODY,
+    ),
+    "POST /api/v1/legs": (HANDS, NOBODY),
+    "GET /api/v1/legs": (HANDS, NOBODY),
+    "PATCH /api/v1/legs/{leg}": (frozenset({"agent"}), HANDS - {"agent"}),
+    "DELETE /api/v1/legs/{leg}": (frozenset({"agent"}), HANDS - {"agent"}),
+    "POST /api/v1/tokens": (frozenset({"admin"}), NOBODY),
+    "GET /api/v1/tokens": (frozenset({"admin"}), NOBODY),
+    "DELETE /api/v1/tokens/{token}": (frozenset({"admin"}), NOBODY),
+    "GET /api/v1/audit": (HOUSE, NOBODY),
+    "GET /api/v1/audit/export": (HOUSE, NOBODY),
+    "GET /api/v1/events": (KNOWN - {"metrics"}, NOBODY),
+}
+"""The call, the engagement in it and the leg are the agent's (`agent` is in the call, `wrap-up` is after it)."""
 
 
-def act_of(route: Route) -> str:
-    """The act with the example body."""
-    if callable(route.act):
-        assert route.body is not None
-        return route.act(route.body.model_validate(BODIES[route.body], strict=False))
-    return route.act
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
 
 
-async def test_every_route_declares_a_known_act(house: House) -> None:
-    known = {*get_args(Act), "public", "login"}
-    for route in house.routes():
-        assert act_of(route) in known, route.path
+async def somebody(house: House, name: str) -> Visitor:
+    """A fresh session, or a fresh token, of somebody of the table."""
+    far = {"X-Forwarded-For": "203.0.113.9"}
+    if name in MACHINES:
+        role, ai = MACHINES[name]
+        machine = await house.machine(f"{name} {len(await house.store.tokens.list())}", role, ai)
+        machine.client.headers.update(far)
+        return machine
+    if name == "stranger":
+        return await house.visitor(**far)
+    person = await house.person(await known(house, name))
+    person.client.headers.update(far)
+    return person
+
+
+async def known(house: House, name: str) -> str:
+    """The account of somebody of the table; returns the username."""
+    role, queue, tenant = PEOPLE[name]
+    username = name.replace(" ", "-").replace("'", "")
+    if await house.store.accounts.by_name(username) is None:
+        await house.store.accounts.add(username, name, role, "no password", [queue], [tenant])
+    return username
+
+
+class Scene:
+    """One call with the agent in it, her leg and a token: what the places of a path stand for."""
+
+    def __init__(self, house: House, agent: Visitor) -> None:
+        self.house, self.agent, self.count = house, agent, 0
+
+    async def set(self, route: Route) -> dict[str, str]:
+        """Fresh things for one request on this route."""
+        self.count += 1
+        call = self.house.call(str(self.count))
+        places = {"call": str(call), "path": "app.js"}
+        if "{token}" in route.path:
+            places["token"] = f"spare-{self.count}"
+            await self.house.store.tokens.add(places["token"], "agent", "", places["token"])
+        if "{leg}" in route.path or "{engagement}" in route.path or route.path.endswith("wrap-up"):
+            places["leg"] = await self.agent.leg()
+        if "{engagement}" in route.path or route.path.endswith("wrap-up"):
+            body = {"mode": "barge", "leg": places["leg"]}
+            made = await self.agent.ask("POST", f"calls/{call}/engagements", body)
+            assert made.status == 201, made.body
+            places["engagement"] = made.body["id"]
+        if route.path.endswith("wrap-up"):
+            await self.agent.ask("POST", f"engagements/{places['engagement']}/release")
+            async with asyncio.timeout(10):
+                while not any(past.ended for past in await self.house.store.engagements.of_call(call)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        return places
+
+    async def clear(self) -> None:
+        """The call is over; nobody is in any."""
+        for call in self.house.registry.calls():
+            self.house.hang_up(call.id)
+        await until(lambda: not self.house.registry.engagements())
+
+
+async def status_of(
+    house: House, who: Visitor, route: Route, places: Mapping[str, str], body: dict[str, Any] | None
+) -> tuple[int, Any]:
+    """What a request gets; for the WebSocket, of its handshake."""
+    path = re.sub(r"{(\w+)(:[^}]*)?}", lambda match: places[match[1]], route.path)
+    if route.path == "/api/v1/events":
+        try:
+            async with who.client.ws_connect(f"{house.url}{path}"):
+                return route.status, None
+        except aiohttp.WSServerHandshakeError as refused:
+            return refused.status, None
+    if route.body is messages.Engage and body is not None:
+        opened = await who.ask("POST", "legs", BODIES[messages.NewLeg][0])
+        body = {**body, "leg": opened.body["leg"] if opened.status == 201 else "none"}
+    answer = await who.ask(route.method, path, body)
+    return answer.status, answer.body
+
+
+def bodies_of(route: Route) -> list[dict[str, Any]] | list[None]:
+    return BODIES[route.body] if route.body is not None else [None]
+
+
+async def test_the_table_has_a_row_for_every_route_and_no_other(house: House) -> None:
+    assert {name_of(route) for route in house.routes()} == set(TABLE)
 
 
 async def test_every_body_has_an_example(house: House) -> None:
-    assert {route.body for route in house.routes() if route.body is not None} <= set(BODIES)
+    assert {route.body for route in house.routes() if route.body is not None} == set(BODIES)
 
 
-async def test_only_these_routes_are_open_to_everybody(house: House) -> None:
-    public = {f"{route.method} {route.path}" for route in house.routes() if route.act == "public"}
-    assert public == {
-        "POST /api/v1/session",
-        "GET /api/v1/openapi.json",
-        "GET /healthz",
-        "GET /readyz",
-        "GET /metrics",
-        "GET /",
-        "GET /login",
-        "GET /static/{path:.+}",
+async def test_every_route_declares_a_known_act(house: House) -> None:
+    for route in house.routes():
+        for body in bodies_of(route):
+            act: Any = route.act
+            if callable(act):
+                assert route.body is not None
+                given = {**(body or {}), **({"leg": "none"} if route.body is messages.Engage else {})}
+                act = act(route.body.model_validate(given, strict=False))
+            assert act in {*get_args(Act), "public", "login"}, route.path
+
+
+@pytest.mark.parametrize("name", sorted(EVERYBODY))
+async def test_every_route_answers_everybody_as_the_table_says(house: House, name: str) -> None:
+    object.__setattr__(house.site, "trusted_proxies", ("127.0.0.0/8",))
+    await house.store.accounts.add("zoe", "Zoe", "agent", await hash_password(PASSWORD), ["sales"], ["default"])
+    agent = await somebody(house, "agent")
+    scene = Scene(house, agent)
+    who = agent if name == "agent" else await somebody(house, name)
+    for route in sorted(house.routes(), key=lambda route: route.path == "/api/v1/session" and not route.safe):
+        allowed, hidden = TABLE[name_of(route)]
+        for body in bodies_of(route):
+            places = await scene.set(route)
+            status, answer = await status_of(house, who, route, places, body)
+            if name in allowed:
+                expected = 303 if route.path == "/" and name not in PEOPLE and name not in MACHINES else route.status
+            elif name == "stranger":
+                expected = 401
+            else:
+                expected = 404 if name in hidden else 403
+            assert status == expected, (name, name_of(route), body, answer)
+            await scene.clear()
+            if route.path == "/api/v1/session" and not route.safe:
+                who = await somebody(house, name)  # that session is over
+
+
+async def test_a_speaker_is_overridden_by_supervisors_of_the_call_only(house: House) -> None:
+    agent = await somebody(house, "agent")
+    leg = await agent.leg()
+    allowed = {"supervisor", "supervisor of the queue", "admin", "admin of the tenant"}
+    for number, name in enumerate(sorted(KNOWN)):
+        path = f"calls/{house.call(str(number))}/engagements"
+        assert (await agent.ask("POST", path, {"mode": "takeover", "leg": leg})).status == 201
+        who = await somebody(house, name)
+        opened = await who.ask("POST", "legs", BODIES[messages.NewLeg][0])
+        body = {
+            "mode": "takeover",
+            "leg": opened.body["leg"] if opened.status == 201 else "none",
+            "override": {"reason": "she asked for me"},
+        }
+        assert (await who.ask("POST", path, body)).status == (201 if name in allowed else 403), name
+        await Scene(house, agent).clear()
+
+
+async def test_lists_show_ones_own_calls_only(house: House) -> None:
+    mine, other = house.call("1"), house.call("2", queue="secret", tenant="secret", ai="secret")
+    for name in sorted(KNOWN - {"metrics"}):
+        listed = await (await somebody(house, name)).ask("GET", "calls")
+        expected = {mine} if name in THEIRS | {"ai"} else set()
+        if name in {"supervisor", "admin", "agent's token"}:
+            expected = {mine, other}
+        assert {call["id"] for call in listed.body["calls"]} == expected, name
+
+
+async def test_a_session_shows_what_one_may(house: House) -> None:
+    """What the panel offers is what the table allows."""
+    for name in sorted(KNOWN):
+        answer = await (await somebody(house, name)).ask("GET", "session")
+        offered = set(answer.body["may"])
+        for act, row in {"read-audit": "GET /api/v1/audit", "administer": "GET /api/v1/tokens"}.items():
+            assert (act in offered) is (name in TABLE[row][0]), (name, act)
+
+
+# ---- the WebSocket: what everybody may say, and what everybody is told ----
+
+SAYS: Mapping[str, dict[str, Any]] = {
+    "hello": {"type": "hello", "leg": None},
+    "ping": {"type": "ping", "t": 1},
+    "resume": {"type": "resume", "rev": 0},
+}
+"""Every message of a client; whoever may open the socket may send it, and it is about oneself alone."""
+
+
+def test_every_message_of_a_client_has_an_example() -> None:
+    kinds = get_args(events.Incoming.model_fields["root"].annotation)
+    assert {get_args(kind.model_fields["type"].annotation)[0] for kind in kinds} == set(SAYS)
+
+
+@pytest.mark.parametrize("message", SAYS)
+async def test_whoever_may_open_the_socket_may_say_all_of_it(house: House, message: str) -> None:
+    for name in sorted(KNOWN - {"metrics"}):
+        socket = await (await somebody(house, name)).events()
+        await socket.send_json(SAYS[message])
+        assert "problem" not in await answered(socket)
+
+
+async def answered(socket: aiohttp.ClientWebSocketResponse) -> list[str]:
+    """The types of all that is told until a ping is answered."""
+    await socket.send_json(SAYS["ping"])
+    told = []
+    while (kind := (await socket.receive_json(timeout=5))["type"]) != "pong":
+        told.append(kind)
+    return told
+
+
+CHANGES: Mapping[type, frozenset[str]] = {
+    changes.CallUpserted: THEIRS | {"ai"},
+    changes.CallRemoved: THEIRS | {"ai"},
+    changes.EngagementChanged: THEIRS,
+    changes.PbxChanged: HANDS,
+    changes.TurnChanged: THEIRS,
+    changes.TalkingChanged: THEIRS,
+    changes.Measured: THEIRS,
+    changes.DtmfSeen: NOBODY,
+    changes.AiNotice: frozenset({"ai"}),
+}
+"""Who is told of which change of the call."""
+
+
+def example_of(kind: type, house: House, call: CallId) -> changes.Change:
+    rev = house.registry.rev + 1
+    found = house.registry.call(call)
+    engagement = Engagement(
+        EngagementId("e"), call, "somebody", "Somebody", "l", Mode.MONITOR, Phase.ACTIVE, datetime.now(UTC)
+    )
+    examples: dict[type, changes.Change] = {
+        changes.CallUpserted: changes.CallUpserted(rev, replace(found, ai=replace(found.ai, ref="renamed"))),
+        changes.CallRemoved: changes.CallRemoved(rev, call, "hangup"),
+        changes.EngagementChanged: changes.EngagementChanged(rev, engagement),
+        changes.PbxChanged: changes.PbxChanged(rev, changes.PbxState("lab", up=False, why="gone")),
+        changes.TurnChanged: changes.TurnChanged(
+            rev, call, Turn("t", "caller", "Hello", datetime.now(UTC), final=True)
+        ),
+        changes.TalkingChanged: changes.TalkingChanged(rev, call, "caller", on=True),
+        changes.Measured: changes.Measured(rev, call, {"heard_ms": 31.0}),
+        changes.DtmfSeen: changes.DtmfSeen(rev, call, "caller", "5"),
+        changes.AiNotice: changes.AiNotice(rev, call, "acme", "coach", {"text": "tell her"}),
     }
+    return examples[kind]
 
 
-async def test_without_a_session_everything_else_is_refused(house: House) -> None:
-    stranger = await house.visitor()
+def test_every_change_has_a_row() -> None:
+    assert set(get_args(changes.Change)) == set(CHANGES)
+
+
+async def test_everybody_is_told_of_ones_own_calls_only(house: House) -> None:
     call = house.call()
-    for route in house.routes():
-        if route.act == "public":
-            continue
-        answer = await stranger.ask(route.method, path_of(route, call), example(route))
-        assert (answer.status, answer.slug) == (401, "not-logged-in"), route.path
-
-
-@pytest.mark.parametrize("role", ROLES)
-async def test_every_route_asks_may(house: House, role: ActorRole) -> None:
-    somebody = await house.machine("one", role, ai="acme" if role == "ai" else "")
-    for route in house.routes():
-        act = act_of(route)
-        if act in ("public", "login"):
-            continue
-        call = house.call()
-        answer = await somebody.ask(route.method, path_of(route, call), example(route))
-        refused = answer.status == 403 and answer.body["act"] == act
-        assert refused is (act not in PERMISSIONS[role]), (route.method, route.path, answer.status, answer.body)
-        house.hang_up(call)
-
-
-async def test_every_route_with_a_call_asks_about_that_call(house: House) -> None:
-    """An agent of another queue gets 403 on each of them, whatever else is in the request."""
-    agent = await house.person("anna", queues=("support",))
-    call = house.call(queue="sales")
-    for route in house.routes():
-        if "{call}" in route.path and route.live and act_of(route) in PERMISSIONS["agent"]:
-            answer = await agent.ask(route.method, path_of(route, call), example(route))
-            assert (answer.status, answer.slug) == (403, "not-allowed"), route.path
-            assert answer.body["detail"] == "You are not in the queue 'sales'."
-
-
-async def test_an_ai_token_sees_its_own_calls_only(house: House) -> None:
-    ai = await house.machine("bot", "ai", ai="acme")
-    mine, other = house.call("1", ai="acme"), house.call("2", ai="globex")
-    listed = await ai.ask("GET", "calls")
-    assert [call["id"] for call in listed.body["calls"]] == [mine]
-    turn = BODIES[messages.NewTurn]
-    assert (await ai.ask("POST", f"calls/{mine}/transcript", turn)).status == 200
-    refused = await ai.ask("POST", f"calls/{other}/transcript", turn)
-    assert (refused.status, refused.body["detail"]) == (403, "This token belongs to another AI.")
-
-
-def path_of(route: Route, call: str) -> str:
-    """The route's path with something in its places."""
-    filled = route.path.replace("{call}", call)
-    return re.sub(r"{\w+(:[^}]*)?}", "none", filled)
-
-
-def example(route: Route) -> dict[str, Any] | None:
-    return BODIES[route.body] if route.body is not None else None
+    sockets = {name: await (await somebody(house, name)).events() for name in sorted(KNOWN - {"metrics"})}
+    for socket in sockets.values():
+        await answered(socket)
+    for kind in sorted(CHANGES, key=lambda kind: kind is changes.CallRemoved):
+        house.hub.publish(example_of(kind, house, call))
+        await asyncio.sleep(0.1)
+        told = {name for name, socket in sockets.items() if await answered(socket)}
+        assert told == CHANGES[kind], kind

@@ -118,8 +118,8 @@ async def test_supervisors_read_the_audit(house: House) -> None:
     call, leg = house.call(), await anna.leg()
     made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "monitor", "leg": leg})
     rows = (await sue.ask("GET", f"audit?call={call}")).body["audit"]
-    assert (rows[0]["kind"], rows[0]["act"]) == ("intent", "monitor")
-    assert rows[0]["actor"] == made.body["agent"]
+    assert [(row["act"], row["result"], row["call"]) for row in rows] == [("monitor", "ok", call)]
+    assert (rows[0]["actor"], rows[0]["actor_name"]) == (made.body["agent"], "anna")
     assert rows[0]["facts"]["origin"] == "127.0.0.1"
     assert (await anna.ask("GET", "audit")).status == 403
 
