@@ -50,18 +50,37 @@ class Engine:
         return self._server.port
 
     async def tick(self) -> None:
-        """Runs for ever."""
+        """Runs for ever; raises what a tick raised."""
         self._pacer = Pacer(time.monotonic())
-        while True:
-            # Phases without a leg are not woken for: a wake costs more than an empty tick.
-            wake = self._pacer.wake([phase for phase, legs in enumerate(self._phases) if legs])
-            await asyncio.sleep(max(0.0, wake - time.monotonic()))
-            now = time.monotonic()
-            late = now - wake
-            self.lateness.add(now, late)
-            self.worst = max(self.worst, late)
+        self._failed = asyncio.get_running_loop().create_future()
+        self._sleep()
+        try:
+            await self._failed
+        finally:
+            self._timer.cancel()
+
+    def _sleep(self) -> None:
+        # A timer of the loop, not a task that sleeps: that is two turns of the loop less for each tick.
+        # Phases without a leg are not woken for: a wake costs more than an empty tick.
+        self._wake = self._pacer.wake([phase for phase, legs in enumerate(self._phases) if legs])
+        delay = max(0.0, self._wake - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._awake)
+
+    def _awake(self) -> None:
+        late = time.monotonic() - self._wake
+        self.lateness.add(self._wake + late, late)
+        self.worst = max(self.worst, late)
+        self._run_due()
+        self._sleep()
+
+    def _run_due(self) -> None:
+        now = time.monotonic()
+        try:
             for due in self._pacer.due(now):
                 self._run(due, now)
+        except Exception as fault:  # noqa: BLE001  handed to `tick`, which ends the worker: a leg without it is mute
+            if not self._failed.done():
+                self._failed.set_exception(fault)
 
     async def open_leg(self, leg: str, offer: str) -> str:
         """Our SDP answer; raises Refusal."""
@@ -121,7 +140,7 @@ class Engine:
         self._server.forget(patch)
         opened = entry.patch
         entry.hold = False
-        entry.detach()
+        entry.detach(time.monotonic())
         if opened is not None:
             opened.close()
         self._tell(PatchDown(entry.id, patch, why))
@@ -134,8 +153,8 @@ class Engine:
         def first_frame() -> None:
             self._tell(PatchUp(entry.id, patch.id, patch.accepted, time.monotonic()))
 
-        entry.attach(patch, first_frame)
-        self._align(entry)
+        entry.attach(patch, first_frame, patch.accepted)
+        self._align(entry, patch.accepted)
 
     def patch_closed(self, patch: Patch, why: str) -> None:
         self.close_patch(patch.id, why)
@@ -161,14 +180,16 @@ class Engine:
         finally:
             self._drop(leg, why)
 
-    def _align(self, leg: Leg) -> None:
-        """Tick right after this browser's packets come in: 7 ms less on the way to the caller than by chance."""
-        if leg.ready is None:
-            return
+    def _align(self, leg: Leg, opened: float) -> None:
+        """Choose the leg's phase anew for its patch: see `Pacer.join`."""
+        self._run_due()  # a slot that has passed must not be the leg's first
         for phase in self._phases:
             if leg in phase:
                 phase.remove(leg)
-        self._phases[self._pacer.nearest(leg.ready)].append(leg)
+        self._phases[self._pacer.join(opened, leg.ready or opened)].append(leg)
+        # Its turn may come before the moment that is slept for.
+        self._timer.cancel()
+        self._sleep()
 
     def _drop(self, leg: Leg, why: str) -> None:
         for patch in [patch for patch, entry in self._patches.items() if entry is leg]:
@@ -181,8 +202,7 @@ class Engine:
         self._tell(LegDown(leg.id, why))
 
     def _run(self, due: Due, now: float) -> None:
-        # A leg that changed its phase may have had this tick already.
-        legs = [leg for leg in self._phases[due.phase] if leg.tick < due.tick]
+        legs = self._phases[due.phase][:]
         frames = [(leg, leg.collect(now)) for leg in legs]
         heard = [(leg, frame) for leg, frame in frames if frame is not None]
         cleaned = dict(

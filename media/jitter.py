@@ -148,6 +148,11 @@ class JitterBuffer:
         self._packets.clear()
         self._playing = False
 
+    def catch_up(self, now: float) -> None:
+        """Drop what came before the newest packet that has waited long enough: what stays is the present moment."""
+        if old := self._ripe(now):
+            self._skip_to(max(old))
+
     def _missing(self, excess: float) -> Pop:
         if not self._packets:
             self._starved += 1
@@ -178,18 +183,23 @@ class JitterBuffer:
         A stall inflates the target for the length of the window, hence the limit: if more is needed,
         stretching finds it.
         """
-        goal = min(self.target_ms, _START_MS)
-        old = [at for at in self._packets if now * 1000 - self._ms(at) - self._sorted[0] >= goal]
+        old = self._ripe(now)
         if not old:
             return False
-        self._next = max(old)
-        for at in old:
-            if at < self._next:
-                del self._packets[at]
-                self.counts.shrunk += 1
+        self._skip_to(max(old))
         self._playing = True
         self._starved = 0
         return True
+
+    def _ripe(self, now: float) -> list[int]:
+        goal = min(self.target_ms, _START_MS)
+        return [at for at in self._packets if now * 1000 - self._ms(at) - self._sorted[0] >= goal]
+
+    def _skip_to(self, timestamp: int) -> None:
+        self._next = timestamp
+        for at in [at for at in self._packets if at < timestamp]:
+            del self._packets[at]
+            self.counts.shrunk += 1
 
     def _advance(self, *, lost: bool) -> None:
         self._next += self._step

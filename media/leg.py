@@ -25,6 +25,8 @@ NOISE_AFTER = 0.5
 "... after which the caller hears comfort noise."
 GIVE_UP = 2.0
 "... after which the patch is closed and the PBX gives the call back to the AI."
+APART = 0.2
+"Seconds that sound said in one call may still be under way when the next one begins."
 
 _QUIET = 10 ** (-50 / 10)
 _STEP = 960
@@ -43,8 +45,6 @@ class Leg:
         self.muted = False
         self.hold = False
         self.signal = True
-        self.tick = -1
-        "The last one run."
         self._jitter = JitterBuffer()
         self._decoder = opus.Decoder()
         self._encoder = opus.Encoder()
@@ -52,6 +52,9 @@ class Leg:
         self._pending = SILENCE[:0]
         self._quiet = True
         self._silent_ticks = 1_000_000
+        self._tick = -1
+        self._clock = 0
+        self._detached = -APART
         self._ssrc: int | None = None
         self._lost_before = (0, 0)
 
@@ -76,15 +79,24 @@ class Leg:
             return "signal-lost"
         return None
 
-    def attach(self, patch: Patch, on_first_frame: Callable[[], None]) -> None:
-        """From now on the PBX hears this microphone. No sound from before is ever sent to it."""
+    def attach(self, patch: Patch, on_first_frame: Callable[[], None], now: float) -> None:
+        """From now on the PBX hears this microphone, from the present moment on: the frame that is just being played.
+
+        An empty buffer would hold up the agent's first sound by 20 to 40 ms and a fresh decoder would fade it in
+        (measured). Only right after another call the flow begins anew, as its last words may still be under way.
+        """
         self.patch = patch
         self.on_first_frame = on_first_frame
-        self._flush()
+        if now - self._detached < APART:
+            self._flush()
+        else:
+            self._jitter.catch_up(now)
 
-    def detach(self) -> None:
+    def detach(self, now: float) -> None:
+        """Nothing of this call may be heard in the next."""
         self.patch = None
         self.on_first_frame = None
+        self._detached = now
         self._flush()
 
     def collect(self, now: float) -> Frame | None:
@@ -102,7 +114,9 @@ class Leg:
 
     def deliver(self, frame: Frame | None, tick: int) -> None:
         """`frame`: what the voice chain made of the collected one. Sends 20 ms each way."""
-        self.tick = tick
+        # Time left out counts; a leg that moved to an earlier phase has the same tick twice, and still two frames.
+        self._clock += _STEP * max(1, tick - self._tick)
+        self._tick = tick
         heard = SILENCE
         if self.patch is not None:
             self.patch.send(self._for_pbx(frame, tick))
@@ -112,7 +126,7 @@ class Leg:
                 self.on_first_frame()
                 self.on_first_frame = None
         if self.peer.up:
-            self.peer.send(self._encoder.encode(heard), tick * _STEP)
+            self.peer.send(self._encoder.encode(heard), self._clock)
 
     def facts(self) -> Facts:
         """The last second; reading starts a new one. Sends the RTCP report that belongs to it."""

@@ -13,8 +13,8 @@ from .frame import TICK
 
 PHASES = 4
 SLOT = TICK / PHASES
-LATE = 2 * TICK
-"A slot later than this many seconds is never run."
+JOIN = (0.004, 0.016)
+"First and last moment for the first frame, seconds after the PBX has called."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,18 @@ class Pacer:
         slot = next(s for s in range(self._slot, self._slot + PHASES) if s % PHASES == 0 or s % PHASES in phases)
         return self._start + slot * SLOT
 
-    def nearest(self, moment: float) -> int:
-        """The phase that ticks soonest at or after the moment."""
-        waits = [(self._start + phase * SLOT - moment) % TICK for phase in range(PHASES)]
-        return waits.index(min(waits))
+    def join(self, opened: float, ready: float) -> int:
+        """The phase for a leg whose patch was opened just now and whose sound is ready at a moment (+ n * 20 ms).
+
+        The PBX mixes for the first time 20 ms after the join, which follows the opening by 2 to 10 ms, and every 20 ms
+        from there. A first frame within `JOIN` of the opening is in time for it, and leaves room for a late
+        tick on either side. Among those phases the one that ticks soonest after the sound is ready waits least.
+        """
+        fit = [phase for phase in range(PHASES) if JOIN[0] <= self._until(phase, opened) <= JOIN[1]]
+        return min(fit, key=lambda phase: self._until(phase, ready))
+
+    def _until(self, phase: int, moment: float) -> float:
+        return (self._start + phase * SLOT - moment) % TICK
 
     def due(self, now: float) -> list[Due]:
         """The phases whose time has come, oldest first; each at most once."""

@@ -69,9 +69,15 @@ class Bench:
             payload = self._encoder.encode(tone(hertz)(self.sequence))
             self.leg._packet(Rtp(111, self.sequence & 0xFFFF, self.sequence * 960, 1, payload), self.now)
 
+    def fall_behind(self, packets: int, hertz: float) -> None:
+        """The same in their own time: the ticks were held up."""
+        for _ in range(packets):
+            self.fill(1, hertz)
+            self.now += 0.02
+
     def attach(self) -> Memory:
         memory = Memory()
-        self.leg.attach(Patch("patch", 16000, memory), lambda: None)
+        self.leg.attach(Patch("patch", 16000, memory), lambda: None, self.now)
         return memory
 
 
@@ -82,19 +88,40 @@ async def bench() -> Bench:
 
 async def test_what_the_agent_said_before_the_call_is_not_heard_in_it(bench: Bench) -> None:
     bench.run(100, 1500)
-    bench.fill(5, 1500)
+    bench.fall_behind(5, 1500)
     memory = bench.attach()
-    bench.run(1, None)
-    bench.run(30, 2500)
+    bench.run(31, 2500)
     frames = memory.frames()
     assert len(frames) == 31
-    assert all(power_at(frame, 1500) < -30 for frame in frames)
+    assert sum(power_at(frame, 1500) > -30 for frame in frames) <= 2, "more than the present moment"
+    assert all(power_at(frame, 1500) < -30 for frame in frames[3:])
     assert power_at(frames[-1], 2500) > -25
+
+
+async def test_an_agent_who_speaks_already_is_heard_from_the_first_frame_on(bench: Bench) -> None:
+    bench.run(100, 1500)
+    memory = bench.attach()
+    bench.run(10, 1500)
+    assert all(power_at(frame, 1500) > -20 for frame in memory.frames())
+
+
+async def test_the_last_words_of_one_call_are_not_the_first_of_the_next(bench: Bench) -> None:
+    bench.run(100, 1500)
+    bench.attach()
+    bench.run(10, 1500)
+    bench.leg.detach(bench.now)
+    bench.run(2, 1500)
+    bench.fill(3, 1500)
+    memory = bench.attach()
+    bench.run(30, 2500)
+    assert all(power_at(frame, 1500) < -30 for frame in memory.frames())
 
 
 async def test_half_a_frame_of_one_call_is_not_the_start_of_the_next(bench: Bench) -> None:
     bench.run(50, 1500)
+    bench.attach()
     bench.leg._pending = tone(1500)(0)[: SAMPLES // 2]
+    bench.leg.detach(bench.now)
     memory = bench.attach()
     bench.run(20, 2500)
     assert all(power_at(frame, 1500) < -30 for frame in memory.frames())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.pacer import PHASES, SLOT, Lateness, Pacer
+from media.pacer import JOIN, PHASES, SLOT, Lateness, Pacer
 
 
 def test_every_phase_ticks_every_20_ms_on_the_absolute_schedule() -> None:
@@ -74,10 +74,18 @@ def test_lateness_forgets_after_its_span() -> None:
     assert lateness.p99() == 0.001
 
 
-def test_the_nearest_phase_is_the_next_to_tick() -> None:
+@given(st.floats(0, 0.1), st.floats(-0.1, 0.1))
+def test_the_first_frame_of_a_patch_leaves_between_4_and_16_ms_after_the_call(opened: float, ready: float) -> None:
+    pacer = Pacer(0.0)
+    first = pacer.join(opened, ready) * SLOT
+    wait = (first - opened) % 0.02
+    assert JOIN[0] <= wait <= JOIN[1]
+
+
+def test_among_the_phases_in_time_the_one_right_after_the_sound_is_taken() -> None:
     pacer = Pacer(100.0)
-    for moment, phase in [(100.0, 0), (100.001, 1), (100.0149, 3), (100.0151, 0), (99.99, 2)]:
-        assert pacer.nearest(moment) == phase
+    for ready, phase in [(0.004, 1), (0.006, 2), (0.011, 3), (0.016, 1), (0.0, 1)]:
+        assert pacer.join(100.0, 100.0 + ready) == phase, ready
 
 
 def test_phases_without_work_are_not_woken_for_and_not_counted_as_skipped() -> None:
