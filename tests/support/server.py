@@ -52,6 +52,8 @@ class Server:
     media: Mapping[str, Any] = field(default_factory=lambda: {"workers": 1, "max_lateness_ms": 250})
     """A shared machine's ticks are late; admission under load has its own tests."""
     http: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Other parts of the settings, like ``webhooks``."""
     environment: Mapping[str, str] = field(default_factory=dict)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     wait: bool = True
@@ -74,6 +76,7 @@ class Server:
             "pbx": {name: {"kind": "asterisk", **one} for name, one in self.pbx.items()},
             "media": dict(self.media),
             "log": {"format": "json", "level": "debug"},
+            **self.more,
         }
         self.config.write_text(yaml.safe_dump(tree), encoding="utf-8")
         (self.folder / "data").mkdir()
