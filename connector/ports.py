@@ -25,6 +25,10 @@ class Endpoint(Protocol):
     def rate(self) -> int:
         """Sample rate in Hz that the patch speaks."""
 
+    @property
+    def sip_port(self) -> int:
+        """Where the patch is called by SIP, the uuid as user; 0 where the media workers speak none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engaged:

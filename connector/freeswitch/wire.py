@@ -8,6 +8,7 @@ Whatever reaches ESL passes an allow-list for its field: ESL has its own syntax 
 quotes, dollar, spaces, and the slash of `hash`), and a line break starts another command.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -234,3 +235,16 @@ def give_back(caller: str, ai: str, leg: str, after: str) -> str:
         f"${{uuid_transfer(${{uuid_getvar({caller} takeover_paired_uuid)}} takeover_fallback XML {CONTEXT})}}",
     )
     return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
+
+
+def deadman(leg: str, seconds: float, number: int) -> tuple[str, str]:
+    """Ends a leg after `seconds` (FreeSWITCH counts whole ones) unless a later `number` was noted on it by then. The
+    timer is set before its number is noted, so that there is always one that counts; those that do not, do nothing."""
+    due = f"${{cond(${{uuid_getvar({leg} takeover_due)}} == {number} ? {leg} : nobody)}}"
+    timer = f"sched_api +{math.ceil(seconds)} takeover expand uuid_kill {due} {DEADMAN_CAUSE}"
+    return timer, f"uuid_setvar {leg} takeover_due {number}"
+
+
+def is_place(after: str) -> bool:
+    """Whether this is an administrator's own ``transfer_after_bridge`` that can be put back."""
+    return after != UNSET and bool(_ALLOWED["after bridge"][0].fullmatch(after))

@@ -54,6 +54,7 @@ class FakeEndpoint:
     host: str = "127.0.0.1"
     port: int = 9092
     rate: int = 8000
+    sip_port: int = 0
     closed: bool = False
     on_hangup: Callable[["FakeEndpoint"], None] = lambda _: None
     """Told when the exchange hangs up."""

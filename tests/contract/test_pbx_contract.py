@@ -23,7 +23,7 @@ from connector.domain.events import (
 )
 from connector.ports import Endpoint, Engaged, Pbx
 
-from .under_test import Follower, PbxUnderTest, followed, in_memory, real_asterisk, recorded
+from .under_test import Follower, PbxUnderTest, followed, in_memory, real_asterisk, real_freeswitch, recorded
 
 Open = Callable[[], AbstractAsyncContextManager[PbxUnderTest]]
 
@@ -33,10 +33,16 @@ def _real(request: pytest.FixtureRequest) -> Open:
     return lambda: real_asterisk(installation)
 
 
+def _freeswitch(request: pytest.FixtureRequest) -> Open:
+    instance = request.getfixturevalue("freeswitch")
+    return lambda: real_freeswitch(instance)
+
+
 ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "memory": lambda _: in_memory,
     "recorded": lambda _: recorded,
     "asterisk": _real,
+    "freeswitch": _freeswitch,
 }
 
 

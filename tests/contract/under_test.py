@@ -16,6 +16,7 @@ from connector.domain.events import CallChanged, CallGone, PbxEvent, SnapshotTak
 from connector.ports import Endpoint, Engaged, Pbx
 from tests.support import adapter
 from tests.support.fake_ami import FakeAsterisk, FakeCall
+from tests.support.freeswitch import FsCall, FsLab, Instance
 from tests.support.lab import Lab, LabCall, heard_by
 from tests.support.network import TcpForwarder
 from web.demo.asterisk import Installation
@@ -311,3 +312,76 @@ async def real_asterisk(installation: Installation) -> AsyncIterator[PbxUnderTes
         ami = lab.pbx.ami
         async with TcpForwarder((ami.host, ami.port)) as link:
             yield RealAsterisk(lab, link)
+
+
+class RealFreeSwitch:
+    """The FreeSWITCH adapter on a real FreeSWITCH, with a SIP caller and a SIP AI who play their tones."""
+
+    DEADMAN_S = 2.0
+
+    def __init__(self, lab: FsLab, link: TcpForwarder) -> None:
+        self.lab = lab
+        self.link = link
+        self.calls: dict[str, FsCall] = {}
+        self.patches: list[str] = []
+        self.adapter = lab.service(port=link.port, deadman_s=self.DEADMAN_S)
+
+    @property
+    def pbx(self) -> Pbx:
+        return self.adapter
+
+    async def dial(self) -> str:
+        made = await self.lab.call()
+        self.calls[made.uniqueid] = made
+        return made.uniqueid
+
+    async def caller_hangs_up(self, call: Call) -> None:
+        await self.calls[call.channels.caller_id].hangup()
+
+    async def ai_hangs_up(self, call: Call) -> None:
+        await self.calls[call.channels.caller_id].ai.hangup()
+
+    def endpoint(self) -> Endpoint:
+        made = self.lab.patch()
+        self.patches.append(made.uuid)
+        return made
+
+    async def close(self, endpoint: Endpoint) -> None:
+        await (await self.lab.agent(endpoint.uuid)).hangup()
+
+    async def starve(self, engaged: Engaged) -> None:
+        await asyncio.sleep(self.DEADMAN_S + 0.2)
+
+    async def ai_audible(self, call: Call) -> bool:
+        await asyncio.sleep(0.2)
+        since = time.monotonic()
+        await asyncio.sleep(0.4)
+        return "ai" in heard_by(self.calls[call.channels.caller_id].caller.recording, since, since + 0.4)
+
+    async def agents(self, call: Call) -> int:
+        there = [await self.lab.api(f"uuid_exists {patch}") for patch in self.patches]
+        return there.count("true")
+
+    async def cut(self) -> None:
+        self.link.refuse = True
+        self.link.abort()
+
+    async def mend(self) -> None:
+        self.link.refuse = False
+
+    @asynccontextmanager
+    async def another_service(self) -> AsyncIterator[Pbx]:
+        other = self.lab.service("node-2", deadman_s=30.0)
+        async with followed(other):
+            yield other
+
+
+@asynccontextmanager
+async def real_freeswitch(instance: Instance) -> AsyncIterator[PbxUnderTest]:
+    async with (
+        FsLab(instance) as lab,
+        TcpForwarder((instance.address.host, instance.address.port)) as link,
+    ):
+        yield RealFreeSwitch(lab, link)
+        await lab.api("hupall")
+        await lab.no_channels()

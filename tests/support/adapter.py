@@ -28,6 +28,7 @@ class Patch:
     port: int
     uuid: str
     rate: int = 8000
+    sip_port: int = 0
 
 
 def settings(ami: Ami, **other: object) -> AsteriskSettings:

@@ -54,6 +54,7 @@ class Place:
     host: str = "127.0.0.1"
     port: int = 4000
     rate: int = 8000
+    sip_port: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,170 @@
+"""What is known of one FreeSWITCH, and the calls that follow from it; frozen, so that `translate` can be a fold."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
+from .wire import Message
+
+V = TypeVar("V")
+
+NAMELESS_AI = "ai"
+"""The name of an AI that the dialplan marks and no rule names."""
+PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
+AI_LEFT = "The AI has left this call."
+BYPASSED = (
+    "The call's media does not pass through FreeSWITCH (bypass_media or proxy_media), so nobody can be heard in it. "
+    "Set both to false for calls with an AI."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a channel is recognised as an AI: `match` is searched in its name (``sofia/internal/ai@10.0.0.9:5080``)."""
+
+    name: str
+    match: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel, by its uuid."""
+
+    id: str
+    name: str
+    number: str
+    caller_name: str
+    since: datetime
+    role: str = ""
+    """``ai`` where the dialplan marks it so, ``agent`` on legs of ours."""
+    bypassed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What the dialplan's `register` said of the caller's channel."""
+
+    tenant: str
+    queue: str
+    ref: str
+    recording: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A call, by its caller's uuid. `ai` is empty when the AI has gone."""
+
+    ai: str
+    ai_name: str
+    answered_at: datetime | None
+    left: bool = False
+    paired: bool = False
+    shown: Call | None = None
+    """As it was last told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent's leg, ours or another service's, by its uuid, which is the patch's."""
+
+    call: str
+    patch: PatchId
+    instance: str
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known of one PBX. `unfit` says why nobody can engage on it; empty when all is well."""
+
+    pbx: str
+    rules: Sequence[Rule] = ()
+    unfit: str = ""
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    calls: Mapping[str, Tracked] = field(default_factory=dict)
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+
+    def id(self, caller: str) -> CallId:
+        return call_id(self.pbx, caller)
+
+    def call_of_ai(self, channel: str) -> str:
+        """The caller whose AI this channel is, or nothing."""
+        return next((caller for caller, call in self.calls.items() if call.ai == channel), "")
+
+    def spoken(self, caller: str) -> bool:
+        """Whether an agent speaks in the call."""
+        return any(agent.call == caller and agent.mode.speaks for agent in self.agents.values())
+
+
+def put(mapping: Mapping[str, V], key: str, value: V) -> dict[str, V]:
+    return {**mapping, key: value}
+
+
+def drop(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
+    return {name: value for name, value in mapping.items() if name != key} if key in mapping else mapping
+
+
+def ai_name(state: State, channel: Channel) -> str | None:
+    """What the AI on this channel is called; None when it is none."""
+    if channel.role == "agent":
+        return None
+    named = next((rule.name for rule in state.rules if rule.match.search(channel.name)), None)
+    if named is None and channel.role == "ai":
+        return state.rules[0].name if len(state.rules) == 1 else NAMELESS_AI
+    return named
+
+
+def hook_of(message: Message) -> Hook | None:
+    """What `register` left on the caller's own channel, in an event or a dump of it."""
+    if message.variable("takeover_id") != message["unique-id"]:  # exported variables reach other legs too
+        return None
+    said = (message.variable(f"takeover_{name}") for name in ("tenant", "queue", "ai_ref", "recording"))
+    return Hook(*said)
+
+
+def is_bypassed(message: Message) -> bool:
+    return any(message.variable(name) == "true" for name in ("bypass_media", "proxy_media"))
+
+
+def epoch(text: str, otherwise: datetime) -> datetime:
+    """A moment in FreeSWITCH's microseconds or seconds since 1970."""
+    if not text.isascii() or not text.isdigit() or not 9 <= len(text) <= 16 or int(text) == 0:
+        return otherwise
+    return datetime.fromtimestamp(int(text) / (1_000_000 if len(text) > 12 else 1), UTC)
+
+
+def why_not(state: State, caller: str, tracked: Tracked) -> str:
+    """Why nobody can engage in this call; empty when everybody can."""
+    if state.unfit:
+        return state.unfit
+    if tracked.paired:
+        return PAIRED
+    if tracked.left:
+        return AI_LEFT
+    legs = (state.channels.get(caller), state.channels.get(tracked.ai))
+    return BYPASSED if any(leg is not None and leg.bypassed for leg in legs) else ""
+
+
+def call_of(state: State, caller: str) -> Call:
+    """The call as the domain sees it."""
+    tracked, channel = state.calls[caller], state.channels[caller]
+    ai, hook = state.channels.get(tracked.ai), state.hooks.get(caller)
+    why = why_not(state, caller, tracked)
+    return Call(
+        id=state.id(caller),
+        pbx=state.pbx,
+        channels=Channels(channel.name, caller, ai.name if ai else "", ai.id if ai else ""),
+        caller=Party(channel.number, channel.caller_name),
+        ai=Ai(tracked.ai_name, hook.ref if hook else ""),
+        started_at=channel.since,
+        answered_at=tracked.answered_at,
+        topology=Topology.DIALLED,
+        modes=tuple(ModeChoice(mode, not why, None if why else "live", why) for mode in Mode),
+        tenant=(hook.tenant if hook else "") or "default",
+        queue=hook.queue if hook else "",
+        recording=hook.recording if hook else "",
+    )

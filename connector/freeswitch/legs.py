@@ -1,0 +1,97 @@
+"""What ESL has said of agent legs so far, known before the state takes it in its turn, for verbs that wait for it."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ..domain.errors import PbxTimeout, PbxUnavailable
+from .facts import Agent
+from .wire import Message
+
+GONE_S = 3.0
+
+Heard = asyncio.Queue[Message | None]
+"""What is said about one leg, in order; None when the connection is lost."""
+
+
+class Legs:
+    """Agent legs by their patch, which is their channel's uuid too."""
+
+    def __init__(self, pbx: str) -> None:
+        self._pbx = pbx
+        self._here: dict[str, Agent | None] = {}
+        self._dialling: set[str] = set()
+        self._unwanted: set[str] = set()
+        self._watchers: dict[str, list[Heard]] = {}
+
+    def hear(self, message: Message) -> None:
+        """Takes one event; only notes and wakes."""
+        if message.event != "CHANNEL_HANGUP_COMPLETE":
+            return
+        patch = message["unique-id"]
+        self._here.pop(patch, None)
+        for queue in self._watchers.get(patch, ()):
+            queue.put_nowait(message)
+
+    def present(self, agents: Iterable[Agent]) -> None:
+        """Takes the legs that were there before this connection."""
+        self._here |= {agent.patch: agent for agent in agents}
+
+    def lost(self) -> None:
+        """The connection is gone: nothing is known any more, and whoever waits is told."""
+        self._here.clear()
+        self._dialling.clear()
+        for queues in self._watchers.values():
+            for queue in queues:
+                queue.put_nowait(None)
+
+    @contextmanager
+    def dialling(self, patch: str) -> Iterator[None]:
+        """While the leg is being originated, its channel may still come."""
+        self._dialling.add(patch)
+        try:
+            yield
+        finally:
+            self._dialling.discard(patch)
+            self._unwanted.discard(patch)
+
+    def is_dialling(self, patch: str) -> bool:
+        return patch in self._dialling
+
+    def refuse(self, patch: str) -> None:
+        """The leg is released while it is still being dialled: whoever dials it hangs it up."""
+        if patch in self._dialling:
+            self._unwanted.add(patch)
+
+    def is_unwanted(self, patch: str) -> bool:
+        return patch in self._unwanted
+
+    def enter(self, agent: Agent) -> None:
+        """The leg is in this mode now."""
+        self._here[agent.patch] = agent
+
+    def find(self, patch: str) -> Agent | None:
+        return self._here.get(patch)
+
+    @contextmanager
+    def watch(self, patch: str) -> Iterator[Heard]:
+        """What is said about a leg while a verb is under way."""
+        queue: Heard = asyncio.Queue()
+        queues = self._watchers.setdefault(patch, [])
+        queues.append(queue)
+        try:
+            yield queue
+        finally:
+            queues.remove(queue)
+            if not queues:
+                self._watchers.pop(patch, None)
+
+    async def gone(self, heard: Heard) -> None:
+        """Returns when the leg has ended, its hook included. Raises `PbxTimeout`, `PbxUnavailable`."""
+        try:
+            async with asyncio.timeout(GONE_S):
+                message = await heard.get()
+        except TimeoutError as fault:
+            raise PbxTimeout(self._pbx, "release", GONE_S) from fault
+        if message is None:
+            raise PbxUnavailable(self._pbx, "the connection was lost meanwhile")

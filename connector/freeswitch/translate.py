@@ -1,0 +1,229 @@
+"""Events of FreeSWITCH into events of the domain: a pure fold over what is known (`facts.State`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from ..domain.calls import Mode, PatchId
+from ..domain.events import (
+    AgentGone,
+    AgentPresent,
+    AgentRefused,
+    AiGone,
+    CallChanged,
+    CallGone,
+    Dtmf,
+    FellBack,
+    HumanAsked,
+    PbxEvent,
+)
+from .facts import Agent, Channel, State, Tracked, ai_name, call_of, drop, epoch, hook_of, is_bypassed, put
+from .wire import DEADMAN_CAUSE, Message
+
+Step = tuple[State, list[PbxEvent]]
+
+FITNESS, TRANSFERRED = "*fitness", "*transferred"
+
+
+def fold(state: State, message: Message, at: datetime) -> Step:
+    """What one event changes. `at` is when it came. Events that mean nothing here change nothing."""
+    handler = _HANDLERS.get(message.event)
+    return handler(state, message, at) if handler else (state, [])
+
+
+def seen(state: State, m: Message, at: datetime) -> State:
+    """Notes the channel an event is about, and what its variables say by now."""
+    channel = m["unique-id"]
+    if not channel:
+        return state
+    known = state.channels.get(channel)
+    fresh = Channel(
+        id=channel,
+        name=m["channel-name"] or (known.name if known else ""),
+        number=(known.number if known else "") or m["caller-caller-id-number"],
+        caller_name=(known.caller_name if known else "") or m["caller-caller-id-name"],
+        since=known.since if known else epoch(m["caller-channel-created-time"], at),
+        role=m.variable("takeover_role") or (known.role if known else ""),
+        bypassed=is_bypassed(m),
+    )
+    hook = hook_of(m)
+    if hook is not None and state.hooks.get(channel) != hook:
+        state = replace(state, hooks=put(state.hooks, channel, hook))
+    return state if fresh == known else replace(state, channels=put(state.channels, channel, fresh))
+
+
+def show(state: State, caller: str) -> Step:
+    """Tells a call when it is not as it was last told."""
+    if caller not in state.calls or caller not in state.channels:
+        return state, []
+    call = call_of(state, caller)
+    if call == state.calls[caller].shown:
+        return state, []
+    return with_call(state, caller, replace(state.calls[caller], shown=call)), [CallChanged(call)]
+
+
+def show_all(state: State) -> Step:
+    """Tells every call that is not as it was last told."""
+    events: list[PbxEvent] = []
+    for caller in list(state.calls):
+        state, more = show(state, caller)
+        events += more
+    return state, events
+
+
+def with_call(state: State, caller: str, tracked: Tracked) -> State:
+    return replace(state, calls=put(state.calls, caller, tracked))
+
+
+# ---- channels ----
+
+
+def _noted(state: State, m: Message, at: datetime) -> Step:
+    return show(seen(state, m, at), m["unique-id"])
+
+
+def _bridged(state: State, m: Message, at: datetime) -> Step:
+    return pair(seen(state, m, at), m["bridge-a-unique-id"], m["bridge-b-unique-id"], at)
+
+
+def pair(state: State, a: str, b: str, at: datetime) -> Step:
+    """Two channels talk: one of them may be an AI, and then the other is its caller. Whoever dialled, on outbound
+    calls it is the AI's side that does. After a transfer the same AI has another caller, or the caller another AI."""
+    events: list[PbxEvent] = []
+    legs = [state.channels[leg] for leg in (a, b) if leg in state.channels]
+    named = [(leg, name) for leg in legs if (name := ai_name(state, leg)) is not None]
+    if len(named) != 1:
+        for leg in legs:
+            if leg.id in state.calls and leg.role != "agent" and not any(o.role == "agent" for o in legs):
+                state, more = _call_gone(state, leg.id, "transferred")  # it talks to somebody else now
+                events += more
+        return state, events
+    ai, name = named[0]
+    caller = b if ai.id == a else a
+    if caller not in state.channels:
+        return state, []
+    before = state.call_of_ai(ai.id)
+    if before and before != caller:
+        state, events = _call_gone(state, before, "transferred")
+    was = state.calls.get(caller)
+    fresh = Tracked(ai.id, name, was.answered_at if was and was.answered_at else at, shown=was.shown if was else None)
+    state, more = show(with_call(state, caller, fresh), caller)
+    return state, [*events, *more]
+
+
+def _hangup(state: State, m: Message, _at: datetime) -> Step:
+    channel = m["unique-id"]
+    events: list[PbxEvent] = []
+    if channel in state.agents:
+        agent = state.agents[channel]
+        state = replace(state, agents=drop(state.agents, channel))
+        why = "deadman" if m["hangup-cause"] == DEADMAN_CAUSE else "hangup"
+        events = [AgentGone(state.id(agent.call), agent.patch, why)]
+    if caller := state.call_of_ai(channel):
+        # With a speaker the PBX has been told to keep him and the caller together (`takeover_pair`).
+        state, more = _ai_gone(state, caller, paired=state.spoken(caller))
+        events += more
+    if channel in state.calls:
+        state, more = _call_gone(state, channel, "hangup")
+        events += more
+    return replace(state, channels=drop(state.channels, channel), hooks=drop(state.hooks, channel)), events
+
+
+def _ai_gone(state: State, caller: str, paired: bool) -> Step:
+    tracked = replace(state.calls[caller], ai="", left=True, paired=paired)
+    state, events = show(with_call(state, caller, tracked), caller)
+    return state, [AiGone(state.id(caller), paired), *events]
+
+
+def _call_gone(state: State, caller: str, why: str) -> Step:
+    return replace(state, calls=drop(state.calls, caller)), [CallGone(state.id(caller), why)]
+
+
+# ---- what our dialplan and the services say ----
+
+
+def mode_of(text: str) -> Mode | None:
+    return next((mode for mode in Mode if mode == text), None)
+
+
+def present(state: State, agent: Agent) -> AgentPresent:
+    """The leg's channel is the patch: FreeSWITCH lets us choose a channel's uuid."""
+    return AgentPresent(state.id(agent.call), agent.patch, agent.patch, agent.instance, agent.mode)
+
+
+def _mode(state: State, m: Message, _at: datetime) -> Step:
+    patch, mode, caller = m["takeover-patch"], mode_of(m["takeover-mode"]), m["takeover-call"]
+    if not patch or mode is None or caller not in state.calls:
+        return state, []
+    agent = Agent(caller, PatchId(patch), m["takeover-instance"], mode)
+    return replace(state, agents=put(state.agents, patch, agent)), [present(state, agent)]
+
+
+def _refused(state: State, m: Message, _at: datetime) -> Step:
+    patch, mode, caller = m["takeover-patch"], mode_of(m["takeover-mode"]), m["takeover-call"]
+    if not patch or mode is None:
+        return state, []
+    was = mode_of(m["takeover-was"])
+    return state, [AgentRefused(state.id(caller), PatchId(patch), mode, "busy", m["takeover-by"], was)]
+
+
+def _paired(state: State, m: Message, _at: datetime) -> Step:
+    caller = m["unique-id"]
+    tracked = state.calls.get(caller)
+    return _ai_gone(state, caller, paired=True) if tracked is not None and not tracked.left else (state, [])
+
+
+def _fallback(state: State, m: Message, _at: datetime) -> Step:
+    caller = m["unique-id"]
+    tracked = state.calls.get(caller)
+    if tracked is None:
+        return state, []
+    state, events = show(with_call(state, caller, replace(tracked, ai="", left=True, paired=False)), caller)
+    return state, [FellBack(state.id(caller)), *events]
+
+
+def _transferred(state: State, m: Message, _at: datetime) -> Step:
+    caller = m["takeover-call"]
+    return _call_gone(state, caller, "transferred") if caller in state.calls else (state, [])
+
+
+def _human(state: State, m: Message, _at: datetime) -> Step:
+    """Urgency cannot be forged: the dialplan may ask for any priority, but only for the caller that runs in it."""
+    if (caller := m["unique-id"]) not in state.calls:
+        return state, []
+    priorities: tuple[Literal["urgent", "emergency"], ...] = ("urgent", "emergency")
+    asked = next((priority for priority in priorities if priority == m["takeover-priority"]), None)
+    return state, [HumanAsked(state.id(caller), m["takeover-reason"], asked or "normal")]
+
+
+def _dtmf(state: State, m: Message, _at: datetime) -> Step:
+    """A digit counts on the caller's own channel only."""
+    caller, digit = m["unique-id"], m["dtmf-digit"]
+    if caller not in state.calls or len(digit) != 1:
+        return state, []
+    return state, [Dtmf(state.id(caller), "caller", digit)]
+
+
+def _fitness(state: State, m: Message, _at: datetime) -> Step:
+    """Whether our dialplan is on the PBX, looked up again."""
+    return show_all(replace(state, unfit=m["why"]))
+
+
+_HANDLERS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
+    "CHANNEL_CREATE": _noted,
+    "CHANNEL_ANSWER": _noted,
+    "CHANNEL_BRIDGE": _bridged,
+    "CHANNEL_HANGUP_COMPLETE": _hangup,
+    "DTMF": _dtmf,
+    "takeover::call": _noted,
+    "takeover::mode": _mode,
+    "takeover::refused": _refused,
+    "takeover::paired": _paired,
+    "takeover::fallback": _fallback,
+    "takeover::request": _human,
+    "takeover::transferred": _transferred,
+    # Not from ESL: what the adapter looked up, put in the same queue so that there is one order of things.
+    FITNESS: _fitness,
+    TRANSFERRED: _transferred,
+}
