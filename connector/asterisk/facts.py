@@ -16,7 +16,7 @@ NAMELESS_AI = "ai"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BORN = re.compile(r"(?:^|-)(\d{9,11})\.\d+$")
 
-PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
+PAIRED = "The AI has left this call. Caller and agent go on together, and a change of mode would part them."
 AI_LEFT = "The AI has left this call."
 _NOT_YET: Mapping[Topology, str] = {
     Topology.INLINE: (
@@ -116,6 +116,10 @@ class State:
     def call_of_ai(self, channel: str) -> str:
         """The caller whose AI this channel is, or nothing."""
         return next((caller for caller, call in self.calls.items() if call.ai == channel), "")
+
+    def speaker(self, caller: str) -> Agent | None:
+        """Who speaks in this caller's call."""
+        return next((agent for agent in self.agents.values() if agent.call == caller and agent.mode.speaks), None)
 
     def members(self, bridge: str) -> list[str]:
         """Uniqueids of the channels in this bridge."""

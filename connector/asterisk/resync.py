@@ -24,7 +24,6 @@ VARIABLES = (
     "TK_UID",
     "TK_MODE",
     "TK_INSTANCE",
-    "TK_PAIR",
 )
 """What our dialplan leaves on the channels."""
 
@@ -111,7 +110,7 @@ def _with_memory(before: State, state: State, rows: Sequence[Message]) -> dict[s
             calls[caller] = replace(call, answered_at=state.channels[call.ai].since)
     for row in rows:
         caller = row["uniqueid"]
-        paired = known(row.variables.get("TK_PAIR", "")) == caller and row["application"] == "ConfBridge"
+        paired = state.speaker(caller) is not None
         if caller in calls or not (paired or caller in before.calls):
             continue
         was = before.calls.get(caller) or Tracked("", nameless(state.rules), "", Topology.DIALLED, None)

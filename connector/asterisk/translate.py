@@ -144,7 +144,7 @@ def _hangup(state: State, m: Message, _at: datetime) -> Step:
     if channel in state.agents:
         state, events = _agent_gone(state, channel, "hangup")
     if caller := state.call_of_ai(channel):
-        state, more = _ai_gone(state, caller, paired=False)
+        state, more = _ai_gone(state, caller, paired=state.speaker(caller) is not None)
         events += more
     if channel in state.calls:
         state, more = _call_gone(state, channel, "hangup")
@@ -322,12 +322,13 @@ def _ended(state: State, m: Message, _at: datetime) -> Step:
 
 def _agent_gone(state: State, channel: str, why: str) -> Step:
     agent = state.agents[channel]
-    return replace(state, agents=drop(state.agents, channel)), [AgentGone(state.id(agent.call), agent.patch, why)]
-
-
-def _paired(state: State, m: Message, _at: datetime) -> Step:
-    caller = state.call_of_ai(m["uniqueid"])
-    return _ai_gone(state, caller, paired=True) if caller and caller == m["uid"] else (state, [])
+    state = replace(state, agents=drop(state.agents, channel))
+    events: list[PbxEvent] = [AgentGone(state.id(agent.call), agent.patch, why)]
+    tracked = state.calls.get(agent.call)
+    if tracked is not None and tracked.paired and state.speaker(agent.call) is None:
+        state, more = show(with_call(state, agent.call, replace(tracked, paired=False)), agent.call)
+        events += more
+    return state, events
 
 
 def _fallback(state: State, m: Message, _at: datetime) -> Step:
@@ -403,7 +404,6 @@ _USER_EVENTS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
     "TakeoverMode": _mode,
     "TakeoverRefused": _refused,
     "TakeoverEnded": _ended,
-    "TakeoverPaired": _paired,
     "TakeoverFallback": _fallback,
     "TakeoverHuman": _human,
     "TakeoverTransfer": _transferred,

@@ -25,7 +25,6 @@ CONTEXTS = (
     "takeover-unstale",
     "takeover-callerhup",
     "takeover-gone",
-    "takeover-pair",
     TRANSFER_CONTEXT,
     "takeover-fallback",
 )
@@ -169,6 +168,8 @@ class Patch:
     ai: str
     instance: str
     deadman_s: float
+    deaf: bool = False
+    """Whether the AI hears nothing while this agent has taken over."""
 
 
 def originate(patch: Patch, mode: Mode, connect_ms: int) -> Action:
@@ -184,6 +185,8 @@ def originate(patch: Patch, mode: Mode, connect_ms: int) -> Action:
         "TK_INSTANCE": allowed("instance", patch.instance),
         "TK_DEADMAN": f"{patch.deadman_s:g}",
     }
+    if patch.deaf:
+        variables["TK_DEAF"] = "1"
     return {
         "Action": "Originate",
         "Channel": f"AudioSocket/{allowed('host', patch.host)}:{port}/{allowed('uuid', patch.uuid)}/c({codec})",

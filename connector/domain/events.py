@@ -50,7 +50,7 @@ class CallGone:
 
 @dataclass(frozen=True, slots=True)
 class AiGone:
-    """The AI leg ended while the caller stays. ``paired``: the PBX keeps caller and agent together."""
+    """The AI leg ended while the caller stays, so far. ``paired``: an agent speaks with him, and they go on together."""
 
     call: CallId
     paired: bool
@@ -89,7 +89,8 @@ class AgentRefused:
 
 @dataclass(frozen=True, slots=True)
 class AgentGone:
-    """A patch left the call: ``hangup``, ``deadman``, ``bridge-...``, ``done``."""
+    """A patch left the call: ``hangup``, ``deadman``, ``bridge-...``, ``done``; or the caller did, and it with him:
+    ``caller-hangup``, ``transferred``."""
 
     call: CallId
     patch: PatchId

@@ -46,6 +46,8 @@ DIGITS = re.compile(r"[0-9A-D*#]{1,32}")
 MAX_NOTE = 4_000
 CALLER_REASONS = {"transferred": "transferred", "unseen": "call-ended-unseen"}
 """Why a call is gone, as the reason of its engagements' ends."""
+CALLER_ENDS = {"caller-hangup": takeover.CALLER_HANGUP, "transferred": "transferred"}
+"""Why an agent's leg was put out, where that is the end of the call for everybody."""
 OVERRIDDEN = "taken-over-by-supervisor"
 STOPPING = "this service is shutting down"
 
@@ -372,6 +374,9 @@ class Takeovers:
             case FellBack(call):
                 self._tell(lambda c: c.call.id == call, AiLeft())
                 self._tell(lambda c: c.call.id == call and c.holds_floor, AgentLeft(takeover.AI_FALLBACK))
+            case AgentGone(call, patch, why) if why in CALLER_ENDS:  # told before the caller's own end, and surely
+                reason = "hangup" if call in self._hung_up else CALLER_ENDS[why]
+                self._tell(lambda c: c.patch == patch, CallerLeft(reason))
             case AgentGone(_, patch, why):
                 reason = takeover.DEADMAN if why == "deadman" else takeover.AGENT_GONE
                 self._tell(lambda c: c.patch == patch, AgentLeft(reason))

@@ -36,7 +36,7 @@ transfereeuniqueid tenant queue airef recording calleridnum technology direct ap
 keys = KEYS.split()
 events = st.sampled_from([*sorted(wire.EVENTS), "*probed", "*fitness", "*transferred", "Status", "Unknown"])
 USER_EVENTS = """
-TakeoverCall TakeoverAi TakeoverMode TakeoverRefused TakeoverEnded TakeoverPaired TakeoverFallback TakeoverHuman
+TakeoverCall TakeoverAi TakeoverMode TakeoverRefused TakeoverEnded TakeoverFallback TakeoverHuman
 TakeoverTransfer Other
 """
 user_events = st.sampled_from(USER_EVENTS.split())
@@ -67,7 +67,7 @@ preludes = st.sampled_from([[], CALL, [*CALL, AGENT]])
 def messages(draw: st.DrawFn) -> Message:
     headers = draw(st.dictionaries(st.sampled_from(keys), st.one_of(ids, names, words, st.text(max_size=8))))
     headers |= {"uniqueid": draw(ids), "channel": draw(names), "userevent": draw(user_events)}
-    variables = draw(st.dictionaries(st.sampled_from(["TK_ID", "TK_UID", "TK_MODE", "TK_PAIR", "TK_ROLE"]), words))
+    variables = draw(st.dictionaries(st.sampled_from(["TK_ID", "TK_UID", "TK_MODE", "TK_INSTANCE", "TK_ROLE"]), words))
     return Message({"event": draw(events), **headers}, variables)
 
 

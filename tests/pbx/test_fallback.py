@@ -14,9 +14,9 @@ async def lose_both(lab: Lab, call: LabCall) -> None:
     """Takeover, then the AI dies, then the agent."""
     agent = await lab.join(call)
     await asyncio.sleep(0.3)
-    paired = lab.event("UserEvent", UserEvent="TakeoverPaired", Uid=call.uniqueid)
+    gone = lab.event("Hangup", Channel=call.ai_channel)
     await call.ai.hangup()
-    await paired
+    await gone
     await asyncio.sleep(0.3)
     fallen = lab.event("UserEvent", UserEvent="TakeoverFallback", Uid=call.uniqueid)
     await agent.leave()
@@ -28,10 +28,10 @@ async def test_the_agent_goes_on_alone_when_the_ai_dies(lab: Lab, topology: Topo
     call = await lab.call(topology)
     agent = await lab.join(call)
     await asyncio.sleep(0.3)
-    paired = lab.event("UserEvent", UserEvent="TakeoverPaired", Uid=call.uniqueid)
+    gone = lab.event("Hangup", Channel=call.ai_channel)
     since = time.monotonic()
     await call.ai.hangup()
-    await paired
+    await gone
     await asyncio.sleep(0.5)
     until = time.monotonic()
     assert any_tone(call.caller.recording, since, until).hole_ms(since, until) < 200

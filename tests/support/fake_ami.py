@@ -199,6 +199,8 @@ class FakeCall:
     ai: FakeLeg
     bridge: str
     agents: list[FakeLeg] = field(default_factory=list)
+    paired: bool = False
+    """The AI has left, and the speaker stays."""
 
     @property
     def speaker(self) -> FakeLeg | None:
@@ -265,12 +267,10 @@ class FakeAsterisk(FakeAmi):
 
     def ai_hangs_up(self, call: FakeCall) -> None:
         """Caller and agent stay together when somebody speaks; else the dialplan goes on, to its end."""
-        speaker = call.speaker
-        if speaker is None:
+        if call.speaker is None:
             self.caller_hangs_up(call)
             return
-        speaker.variables["TK_PAIR"] = call.caller.uniqueid
-        self._user("TakeoverPaired", call.ai, Uid=call.caller.uniqueid, Agent=speaker.name, Ai=call.ai.name)
+        call.paired = True
         self._end(call, call.ai)
 
     def agent_dies(self, call: FakeCall, patch: str, why: str = "hangup") -> None:
@@ -405,12 +405,12 @@ class FakeAsterisk(FakeAmi):
     def _leave(self, call: FakeCall, leg: FakeLeg, why: str) -> None:
         """The `h` extension of an agent leg."""
         uid, mode = call.caller.uniqueid, leg.variables["TK_MODE"]
-        paired = leg.variables.get("TK_PAIR", "")
-        if leg is call.speaker and not paired:
+        fallen = leg is call.speaker and call.paired
+        if leg is call.speaker and not call.paired:
             self.audible[uid] = True
-        self._user("TakeoverEnded", leg, Uid=uid, Mode=mode, Why=why, Paired=paired)
+        self._user("TakeoverEnded", leg, Uid=uid, Mode=mode, Why=why)
         self._end(call, leg)
-        if paired:
+        if fallen:
             self._user("TakeoverFallback", call.caller, Uid=uid, Caller=call.caller.name)
 
     def _end(self, call: FakeCall, leg: FakeLeg) -> None:

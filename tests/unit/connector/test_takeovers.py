@@ -22,6 +22,7 @@ from connector.domain.errors import (
     StoreUnavailable,
     VerbRefused,
 )
+from connector.domain.events import AgentGone, AiGone
 from tests.contract.fake_pbx import FakeExchange
 
 from .parts import ANNA, BEN, BOT, SUE, service, settle
@@ -464,6 +465,24 @@ async def test_the_caller_hangs_up(mode: Mode) -> None:
         await settle(0.3)
         assert s.ends == ["caller-hangup"]
         assert s.legs.open == []
+
+
+@virtual_time
+@pytest.mark.parametrize("by_us", [True, False])
+async def test_why_the_call_ended_does_not_wait_for_the_callers_own_end(by_us: bool) -> None:
+    """The PBX puts the agent out before it reports the caller's end, which may take its time."""
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        agent = next(iter(call.agents.values()))
+        if by_us:
+            s.exchange.caller_hangs_up = lambda *_: None  # type: ignore[method-assign]  # its reports are those below
+            await s.takeovers.hangup(ANNA, call.call.id)
+        for event in (AiGone(call.call.id, paired=True), AgentGone(call.call.id, agent.patch, "caller-hangup")):
+            s.registry.apply(event)
+        await settle(0.05)
+        assert s.ends == ["hangup" if by_us else "caller-hangup"]
 
 
 @virtual_time

@@ -334,18 +334,21 @@ def test_a_second_ai_brings_the_call_back() -> None:
 
 
 def test_a_paired_call_says_why_no_mode_can_be_changed() -> None:
-    paired = user("TakeoverPaired", 2, uid="1700000000.1", agent=AGENT)
-    state, events = run(talking_to_ai(), [mode("takeover"), paired])
+    state, events = run(talking_to_ai(), [mode("takeover"), leave(2), hangup(2)])
     assert AiGone("main~1700000000.1", paired=True) in events  # type: ignore[arg-type]
     assert last_call(events).choice(Mode.WHISPER).why == PAIRED
-    state, events = run(state, [hangup(2), enter(1, "conf", bridgecreator="ConfBridge")])
-    assert events == []
     _, events = run(state, [user("TakeoverFallback", 1, uid="1700000000.1")])
     assert events[0] == FellBack("main~1700000000.1")  # type: ignore[arg-type]
 
 
-def test_only_the_ai_of_the_call_can_say_that_it_is_paired() -> None:
-    assert run(talking_to_ai(), [user("TakeoverPaired", 5, uid="1700000000.1")])[1] == []
+def test_an_ai_that_leaves_a_listener_pairs_nobody() -> None:
+    _, events = run(talking_to_ai(), [mode("monitor"), leave(2), hangup(2)])
+    assert AiGone("main~1700000000.1", paired=False) in events  # type: ignore[arg-type]
+
+
+def test_a_pair_whose_agent_goes_is_no_pair_any_more() -> None:
+    _, events = run(talking_to_ai(), [mode("takeover"), leave(2), hangup(2), hangup(9)])
+    assert last_call(events).choice(Mode.WHISPER).why == AI_LEFT
 
 
 @pytest.mark.parametrize("by", [1, 2])
