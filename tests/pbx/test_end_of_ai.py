@@ -1,4 +1,4 @@
-"""The AI dies under a takeover: caller and agent go on, and whatever happens to the agent then, the caller hears somebody.
+"""The AI dies under a takeover: caller and agent go on; whatever happens to the agent then, the caller hears somebody.
 
 By the PBX alone: no service is there.
 """
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.lab import TOPOLOGIES, Lab, LabCall, Topology, any_tone, heard_by
+from tests.support.lab import TOPOLOGIES, Lab, LabCall, Topology, any_tone
 from tests.support.stack import DIALPLAN, FALLBACK_HZ, GLOBALS
 from web.demo.asterisk import Installation
 
