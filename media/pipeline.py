@@ -15,6 +15,8 @@ from .frame import HOP, Frame, Sound, to_frame, to_sound
 from .level import Meter
 from .vad import Vad
 
+DELAY = HOP
+"Samples by which the chain is late, beyond the frame itself."
 _HANGOVER = 10
 "Frames (of 20 ms) that `speaking` outlasts the last speech: word gaps do not flicker."
 _LARGEST = 64

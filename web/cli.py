@@ -1,4 +1,4 @@
-"""The command line: ``takeover serve | check | demo | user | token | dialplan | audit``.
+"""The command line: ``takeover serve | check | demo | user | token | denoise | dialplan | audit``.
 
 Exit codes: 0 done, 1 not done, 2 the settings or the arguments are wrong. With ``--json``, one JSON object on stdout.
 """
@@ -18,6 +18,7 @@ from connector.store import Store
 
 from . import logs, stores
 from .commands import audit, people
+from .commands.denoise import denoise
 from .commands.dialplan import dialplan
 from .commands.outcome import CommandFailed, Outcome
 from .keyfile import KeyUnusable
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> Outcome | None:
     match options.command:
+        case "denoise":
+            return denoise(options)
         case "dialplan":
             return dialplan(options)
         case "check":
@@ -126,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="an Asterisk, callers and AIs of our own, and the panel")
     _user(commands.add_parser("user", help="people who may log in"), common)
     _token(commands.add_parser("token", help="machines that may use the API"), common)
+    sound = commands.add_parser(
+        "denoise", parents=[common], help="the voice chain on a recording, to hear what it does"
+    )
+    sound.add_argument("input", type=Path, metavar="IN.wav", help="16-bit PCM, any rate, mono or stereo")
+    sound.add_argument("output", type=Path, metavar="OUT.wav", help="16 kHz mono; replaced if it exists")
     plan = commands.add_parser("dialplan", parents=[common], help="the PBX's include files: print, install, remove")
     plan.add_argument("--for", dest="kind", choices=["asterisk"], required=True)
     where = plan.add_mutually_exclusive_group()
