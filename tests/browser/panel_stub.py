@@ -149,8 +149,24 @@ class PanelStub:
     ) -> None:
         """A call asks for a person, who should come within `left` seconds."""
         deadline = stamp(-left) if left is not None else None
-        asked = {"reason": reason, "priority": priority, "by": by, "raised_at": stamp(ago), "deadline_at": deadline}
+        asked = {
+            "reason": reason,
+            "priority": priority,
+            "by": by,
+            "since": stamp(ago),
+            "raised_at": stamp(ago),
+            "deadline_at": deadline,
+            "step": 0,
+            "escalated_at": None,
+            "supervisors": False,
+        }
         await self.update(call, escalation=asked)
+
+    async def climb(self, call: str, priority: str, *, supervisors: bool = False) -> None:
+        """Nobody came: the ladder's next step."""
+        asked = self.calls[call]["escalation"]
+        step = {"priority": priority, "step": asked["step"] + 1, "escalated_at": stamp(), "supervisors": supervisors}
+        await self.update(call, escalation={**asked, **step})
 
     async def colleague(self, call: str, name: str, mode: str) -> None:
         """Another agent is in the call."""

@@ -122,6 +122,31 @@ async def test_everybody_sees_who_took_a_call_and_when_help_is_asked_again(page:
     await banner(page, "listen")
 
 
+async def test_a_call_that_nobody_takes_gets_louder_and_calls_supervisors(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await stub.ask(call, "Wants a person", "normal", by="caller", left=2)
+    card = page.get_by_test_id("emergency")
+    await expect(card).to_contain_text("asked by the caller (key 0)")
+    await expect(page.get_by_test_id("emergency-ladder")).to_be_hidden()
+    await stub.climb(call, "urgent")
+    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came in time: more urgent now")
+    await expect(card).to_have_attribute("data-priority", "urgent")
+    await stub.climb(call, "emergency", supervisors=True)
+    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came in time: supervisors are called")
+    await expect(page.get_by_role("alert").filter(has_text="Emergency: Maria Keller. Wants a person")).to_have_count(1)
+
+
+async def test_going_on_duty_that_fails_says_why_until_it_works(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 503, "store-unavailable")
+    await page.get_by_test_id("duty-on").click()
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_contain_text("You are not on duty. The audit cannot be written")
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(toast).to_have_count(0)
+
+
 async def test_an_agent_asks_for_help_and_withdraws(page: Page, stub: PanelStub) -> None:
     call = await take_over(page, stub)
     await page.keyboard.press("x")

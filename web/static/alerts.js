@@ -2,7 +2,7 @@
 // What draws attention to a call that asks for a person: a sound, a notification, a spoken sentence.
 
 import { now } from "./clock.js";
-import { asking, holdsTheFloor, mine, name } from "./derive.js";
+import { asking, holdsTheFloor, maySeize, mine, name } from "./derive.js";
 import { clean } from "./dom.js";
 import { t } from "./messages.js";
 import { store } from "./store.js";
@@ -21,7 +21,7 @@ const LOUDER = 1.35;
 
 /** @type {AudioContext|null} */
 let context = null;
-/** @type {Map<string, {priority: Priority, rung: number, gain: number, shown: Notification|null}>} */
+/** `called`: nobody came, and this supervisor is wanted. @type {Map<string, {priority: Priority, called: boolean, rung: number, gain: number, shown: Notification|null}>} */
 const open = new Map();
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let ringing;
@@ -65,10 +65,11 @@ function follow(state) {
     }
   for (const call of calls) {
     const priority = call.escalation?.priority ?? "normal";
+    const called = Boolean(call.escalation?.supervisors) && maySeize(state);
     const known = open.get(call.id);
-    if (known?.priority === priority) continue;
+    if (known?.priority === priority && known.called === called) continue;
     known?.shown?.close();
-    open.set(call.id, { priority, rung: 0, gain: QUIET, shown: notify(call) });
+    open.set(call.id, { priority, called, rung: 0, gain: known?.gain ?? QUIET, shown: notify(call) });
   }
   ring();
 }

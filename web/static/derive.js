@@ -106,7 +106,7 @@ export const asking = (state) =>
 /** @param {Call} call */
 const until = (call) => Date.parse(call.escalation?.deadline_at ?? "") || Number.MAX_SAFE_INTEGER;
 /** @param {Call} call */
-export const raised = (call) => Date.parse(call.escalation?.raised_at ?? call.escalation?.since ?? call.started_at);
+export const raised = (call) => Date.parse(call.escalation?.since ?? call.started_at);
 
 /** Whether what we see of a call may be old. @param {Call} call @param {State} state */
 export const stale = (call, state) => state.pbxs.some((pbx) => pbx.name === call.pbx && !pbx.up);

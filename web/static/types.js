@@ -21,7 +21,7 @@
  */
 
 /** @typedef {{mode: Mode, possible: boolean, how: "live"|"cold"|null, why: string}} ModeChoice */
-/** @typedef {{reason: string, priority: Priority, deadline_at?: string|null, by?: string, raised_at?: string, since?: string}} Escalation raised at `raised_at`, or `since` from a server that says it so */
+/** @typedef {{reason: string, priority: Priority, by: string, since: string, raised_at?: string, deadline_at: string|null, step?: number, supervisors?: boolean}} Escalation asked for `since`; as urgent as it is since `raised_at`, after so many steps of the ladder; whether supervisors are called */
 
 /**
  * @typedef {object} Call

@@ -6,7 +6,7 @@ import { onSound, soundOn, toggleSound } from "../alerts.js";
 import { duration, everySecond, now } from "../clock.js";
 import { asking, hindrance, mine, name, raised, speaker } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
-import { t } from "../messages.js";
+import { has, t } from "../messages.js";
 import { store } from "../store.js";
 
 /** @import {State, Call, Escalation} from "../types.js" */
@@ -103,6 +103,9 @@ class Emergencies extends Part {
   }
 }
 
+/** Who asked, as people say it. @param {string} who */
+const by = (who) => (has(`by.${who}`) ? t(`by.${who}`) : clean(who));
+
 /** @param {Call} call */
 const key = (call) => `${call.id} ${call.escalation?.priority}`;
 
@@ -126,17 +129,18 @@ function card(id) {
     { class: "ask", "data-testid": "emergency", "data-call-id": id },
     h("p", { class: "top" }, icon("triangle-alert"), h("strong"), h("span", { class: "deadline figures" })),
     h("p", { class: "reason" }),
-    h(
-      "button",
-      { type: "button", class: "quiet from", on: { click: () => actions.select(id) } },
-      h("span", { class: "unseen" }, t("emergency.show")),
-      h("span", { class: "caller" }),
-      h("span", { class: "since figures" }),
-    ),
+    h("p", { class: "ladder", "data-testid": "emergency-ladder" }, icon("chevron-up"), h("span")),
     h("p", { class: "taken", "data-testid": "emergency-taken" }, icon("check"), h("span")),
     h(
       "div",
-      { class: "buttons" },
+      { class: "answer" },
+      h(
+        "button",
+        { type: "button", class: "quiet from", on: { click: () => actions.select(id) } },
+        h("span", { class: "unseen" }, t("emergency.show")),
+        h("span", { class: "caller" }),
+        h("span", { class: "since figures" }),
+      ),
       h(
         "button",
         { type: "button", class: "primary", "data-testid": "emergency-take", on: { click: () => actions.answer(id) } },
@@ -148,11 +152,11 @@ function card(id) {
         "button",
         {
           type: "button",
-          class: "quiet",
+          class: "quiet withdraw",
           "data-testid": "emergency-withdraw",
           on: { click: () => actions.withdraw(id) },
         },
-        t("emergency.withdraw"),
+        icon("check"),
       ),
     ),
   );
@@ -176,12 +180,15 @@ function fill(element, { call, asked, taken }, state) {
     left === null || taken ? "" : t(late ? "emergency.late" : "emergency.left", { time: duration(Math.abs(left)) }),
   );
   attribute(element, "data-late", late && !taken ? "true" : null);
+  show(get(".ladder"), Boolean(asked.step) && !taken && !floor);
+  say(get(".ladder span"), t(asked.supervisors ? "emergency.supervisors" : "emergency.louder"));
   const waiting = t("emergency.waiting", { time: duration(Math.max(0, Math.floor((now() - raised(call)) / 1000))) });
   say(get(".caller"), caller);
   say(
     get(".since"),
-    taken ? "" : [asked.by ? t("emergency.by", { by: clean(asked.by) }) : "", waiting].filter(Boolean).join(", "),
+    taken ? "" : [waiting, t("emergency.by", { by: by(asked.by) })].join(", "),
   );
+  attribute(get(".from"), "title", get(".since").textContent);
   show(get(".taken"), taken !== "" || floor !== null);
   say(
     get(".taken span"),
@@ -192,17 +199,19 @@ function fill(element, { call, asked, taken }, state) {
         : "",
   );
   setIcon(get(".taken .icon"), taken ? "check" : "mic");
-  show(get(".buttons"), taken === "");
   const mode = floor ? "monitor" : "takeover";
   const take = get("[data-testid='emergency-take']");
-  show(take, !own);
+  show(take, !own && taken === "");
   say(get("[data-testid='emergency-take'] span"), t(floor ? "emergency.listen" : "emergency.take"));
   setIcon(get("[data-testid='emergency-take'] .icon"), floor ? "ear" : "mic");
   const why = hindrance(state, call, mode);
   const busy = why?.key === "why.busy";
   attribute(take, "aria-disabled", why && !busy ? "true" : null);
   attribute(take, "title", why && !busy ? clean(why.text || t(why.key, why.facts)) : null);
-  attribute(get("[data-testid='emergency-withdraw']"), "aria-label", t("emergency.withdraw-label", { caller }));
+  const withdraw = get("[data-testid='emergency-withdraw']");
+  show(withdraw, taken === "");
+  attribute(withdraw, "aria-label", t("emergency.withdraw", { caller }));
+  attribute(withdraw, "title", t("emergency.withdraw", { caller }));
 }
 
 customElements.define("tk-emergencies", Emergencies);

@@ -143,16 +143,16 @@ test("the picture of who hears whom is the truth table", () => {
 
 test("calls for a person come by priority, then by deadline; help asked for while somebody speaks counts", () => {
   const at = (/** @type {number} */ minute) => `2026-11-22T10:${String(minute).padStart(2, "0")}:00Z`;
-  const asked = (/** @type {any} */ facts) => ({ reason: "x", priority: "urgent", raised_at: at(5), ...facts });
+  const asked = (/** @type {any} */ facts) => ({ reason: "x", priority: "urgent", since: at(5), ...facts });
   const ben = engagement({ agent: "ben", leg: "leg-2", since: at(10) });
   const now = state([
     call({ id: "no deadline", escalation: asked({}) }),
     call({ id: "later", escalation: asked({ deadline_at: at(30) }) }),
     call({ id: "sooner", escalation: asked({ deadline_at: at(20) }) }),
-    call({ id: "waits longer", escalation: asked({ raised_at: at(1) }) }),
+    call({ id: "waits longer", escalation: asked({ since: at(1) }) }),
     call({ id: "emergency", escalation: asked({ priority: "emergency", deadline_at: at(50) }) }),
     call({ id: "answered", escalation: asked({}), engagements: [ben] }),
-    call({ id: "help", escalation: asked({ raised_at: at(11) }), engagements: [ben] }),
+    call({ id: "help", escalation: asked({ since: at(11) }), engagements: [ben] }),
     call({ id: "calm" }),
   ]);
   assert.deepEqual(

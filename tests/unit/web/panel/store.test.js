@@ -98,7 +98,7 @@ test("a change of a kind that this panel does not know changes nothing else", ()
 });
 
 test("who took a call that asked for a person is remembered until nobody speaks or help is asked for again", () => {
-  const asked = { reason: "x", priority: /** @type {const} */ ("urgent"), raised_at: "2026-11-22T10:00:01Z" };
+  const asked = { reason: "x", priority: /** @type {const} */ ("urgent"), since: "2026-11-22T10:00:01Z" };
   const ben = engagement({ agent: "ben", agent_name: "Ben", leg: "leg-2", since: "2026-11-22T10:00:05Z" });
   const taken = delta(
     state([call({ escalation: asked })]),
@@ -108,7 +108,7 @@ test("who took a call that asked for a person is remembered until nobody speaks 
   assert.equal(taken.answered.get("alpha~1")?.agent, "Ben");
   const ended = delta(taken, { kind: "engagement", engagement: { ...ben, phase: "ended", ended: "released" } });
   assert.equal(ended.answered.size, 0);
-  const again = { ...asked, raised_at: "2026-11-22T10:00:09Z" };
+  const again = { ...asked, since: "2026-11-22T10:00:09Z" };
   const helped = delta(taken, { kind: "call", call: call({ engagements: [ben], escalation: again }) });
   assert.equal(helped.answered.size, 0);
   const listened = delta(state([call({ escalation: asked })]), {
