@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from connector.services.escalations import Escalations
+from connector.services.marks import Marks
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -19,6 +20,7 @@ from .api.calls import call_routes
 from .api.engagements import engagement_routes
 from .api.health import health_routes
 from .api.openapi import openapi_route
+from .api.recording import recording_routes
 from .api.session import session_routes
 from .auth import Guard, Principal, Site
 from .hub import Hub
@@ -42,6 +44,7 @@ class Parts:
     takeovers: Takeovers
     transcripts: Transcripts
     escalations: Escalations
+    marks: Marks
     store: Store
     guard: Guard
     site: Site
@@ -95,6 +98,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations, parts.ice_servers),
         *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations),
         *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
+        *recording_routes(parts.marks),
         *leg_routes(parts.desk),
         *admin_routes(parts.store),
         *audit_routes(parts.store),

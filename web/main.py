@@ -26,6 +26,7 @@ from connector.domain.errors import BadValue, StoreUnavailable
 from connector.domain.escalation import Step
 from connector.ports import Pbx
 from connector.services.escalations import Escalations, Means, Policy
+from connector.services.marks import Marks
 from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
@@ -124,12 +125,14 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         escalations = Escalations(registry, means, _escalation_policy(settings))
         await escalations.restore()
         links = webhooks.links(settings, registry)
+        marks = Marks(registry, settings.data_dir / "marks")
         desk, hub = Desk(legs), Hub(registry, escalations)
         parts = app.Parts(
             registry=registry,
             takeovers=takeovers,
             transcripts=transcripts,
             escalations=escalations,
+            marks=marks,
             store=store,
             guard=guard,
             site=site,
@@ -147,6 +150,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(takeovers.run(), "takeovers")
         start(escalations.run(), "escalations")
         start(links.run(), "webhooks")
+        start(marks.run(), "marks")
         for pbx in pbxs.values():
             start(_pump(pbx, registry), f"pbx {pbx.name}")
         start(_media(events, takeovers, desk, hub, store), "media events")

@@ -29,6 +29,7 @@ from connector.domain.events import AgentGone, CallChanged, CallGone, PbxEvent, 
 from connector.domain.people import ActorRole
 from connector.ports import Endpoint, Engaged
 from connector.services.escalations import Escalations, Means, Policy
+from connector.services.marks import Marks
 from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
@@ -223,12 +224,14 @@ class House:
         self.guard = Guard(self.store, self.site, self.lifetime, clock=lambda: self.now)
         means = Means(self.store.audit, self.store.escalations, Notices(self.registry, transcripts), self.pbx.transfer)
         escalations = Escalations(self.registry, means, self.escalation)
+        marks = Marks(self.registry, self.folder / "marks")
         self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations)
         self.parts = app.Parts(
             registry=self.registry,
             takeovers=self.takeovers,
             transcripts=transcripts,
             escalations=escalations,
+            marks=marks,
             store=self.store,
             guard=self.guard,
             site=self.site,
@@ -241,7 +244,7 @@ class House:
             more_samples=list,
             ice_servers=[],
         )
-        self._running = asyncio.gather(self.takeovers.run(), escalations.run())
+        self._running = asyncio.gather(self.takeovers.run(), escalations.run(), marks.run())
         self.server = await enter(TestServer(app.build(self.parts)))
         self.url = str(self.server.make_url("")).rstrip("/")
         self.registry.apply(PbxUp("lab", "22.0.0"))

@@ -93,6 +93,7 @@ TABLE: Mapping[str, Row] = {
     "GET /api/v1/calls": (KNOWN - {"metrics"}, NOBODY),
     f"GET {CALL}": (THEIRS | {"ai"}, NOBODY),
     f"GET {CALL}/transcript": (THEIRS | {"ai"}, NOBODY),
+    f"GET {CALL}/recording": (THEIRS | {"ai"}, NOBODY),
     f"POST {CALL}/transcript": (frozenset({"ai"}), NOBODY),
     f"POST {CALL}/measurement": (frozenset({"ai"}), NOBODY),
     f"POST {CALL}/escalation": (THEIRS | {"ai"}, NOBODY),
