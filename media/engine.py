@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from . import audiosocket, pipeline, sdp
-from .audiosocket import Patch
-from .leg import Leg
+from .leg import Leg, Patch
 from .messages import Intruder, LegDown, LegState, LegUp, MediaSettings, PatchDown, PatchUp, Quality, Report
 from .pacer import PHASES, Due, Lateness, Pacer
 from .rtc import Network
+from .sip import SipServer
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,13 @@ class Engine:
         self._patches: dict[str, Leg] = {}
         self._states: dict[str, LegState] = {}
         self._server = audiosocket.Server(self, frozenset(settings.pbx_addresses))
+        self._sip = SipServer(self, self._server) if settings.sip else None
         self._pacer = Pacer(time.monotonic())
+
+    @property
+    def sip_port(self) -> int:
+        """Where the PBX calls by SIP; 0 where it does not."""
+        return self._sip.port if self._sip is not None else 0
 
     @property
     def skipped(self) -> int:
@@ -47,6 +53,8 @@ class Engine:
     async def start(self) -> int:
         """Listens for the PBX; returns the port."""
         await self._server.start(self._settings.audiosocket_host)
+        if self._sip is not None:
+            await self._sip.start(self._settings.audiosocket_host)
         return self._server.port
 
     async def tick(self) -> None:
@@ -145,7 +153,7 @@ class Engine:
             opened.close()
         self._tell(PatchDown(entry.id, patch, why))
 
-    # audiosocket.Listener
+    # audiosocket.Listener and sip.Listener
 
     def patch_opened(self, patch: Patch) -> None:
         entry = self._patches[patch.id]
@@ -153,6 +161,7 @@ class Engine:
         def first_frame() -> None:
             self._tell(PatchUp(entry.id, patch.id, patch.accepted, time.monotonic()))
 
+        self._run_due()  # a slot that has passed must not be the patch's first: one frame too many stays as delay
         entry.attach(patch, first_frame, patch.accepted)
         self._align(entry, patch.accepted)
 
@@ -182,7 +191,6 @@ class Engine:
 
     def _align(self, leg: Leg, opened: float) -> None:
         """Choose the leg's phase anew for its patch: see `Pacer.join`."""
-        self._run_due()  # a slot that has passed must not be the leg's first
         for phase in self._phases:
             if leg in phase:
                 phase.remove(leg)
