@@ -1,4 +1,4 @@
-"""An agent's leg: what is between the browser (`rtc.Peer`) and the patch (`audiosocket.Patch`), one tick at a time.
+"""An agent's leg: what is between the browser (`rtc.Peer`) and the patch into the PBX, one tick at a time.
 
 `collect` takes the microphone's next 20 ms, `deliver` sends what the voice chain made of it. The tick is the clock
 towards both sides: the PBX gets silence rather than nothing, and the browser too, as its buffer grows to hundreds
@@ -6,11 +6,12 @@ of milliseconds over a stream that pauses (measured).
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from . import opus, rtp, sdp
-from .audiosocket import Patch
+from .audiosocket import PatchCounts
 from .frame import SAMPLES, SILENCE, TICK, Frame
 from .hold import Music, comfort_noise
 from .jitter import JitterBuffer, Kind
@@ -31,6 +32,18 @@ APART = 0.2
 _QUIET = 10 ** (-50 / 10)
 _STEP = 960
 "RTP clock per tick."
+
+
+class Patch(Protocol):
+    """A way into the PBX that is open: `audiosocket.Patch`, `sip.SipPatch`."""
+
+    id: str
+    accepted: float
+    counts: PatchCounts
+
+    def send(self, frame: Frame) -> None: ...
+    def receive(self) -> Frame: ...
+    def close(self) -> None: ...
 
 
 class Leg:

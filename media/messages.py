@@ -33,6 +33,8 @@ class MediaSettings:
     "Address that the workers listen on and that the PBX is told to call."
     pbx_addresses: tuple[str, ...] = ()
     "IP addresses besides loopback from which the PBX may call."
+    sip: bool = False
+    "Whether the PBX may call by SIP too: FreeSWITCH does."
     ice_servers: tuple[IceServer, ...] = ()
     max_legs_per_worker: int = 60
     suppression: bool = True
@@ -105,9 +107,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker listens for the PBX on `port`."""
+    """The worker listens for the PBX on `port`, and for SIP on `sip_port` unless that is 0."""
 
     port: int
+    sip_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

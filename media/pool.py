@@ -160,7 +160,7 @@ class Pool:
         except LegNotReady:
             self._forget_patch(patch)
             raise
-        return Endpoint(self._settings.audiosocket_host, worker.port, patch, rate)
+        return Endpoint(self._settings.audiosocket_host, worker.port, patch, rate, worker.sip_port)
 
     async def close_patch(self, patch: str) -> None:
         """The call goes back to the AI. Idempotent."""

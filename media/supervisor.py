@@ -47,6 +47,7 @@ class Worker:
         self.process = process
         self.port = 0
         "Where it listens for the PBX; 0 until it is ready."
+        self.sip_port = 0
         self.answered = 0.0
         self.pong = m.Pong(0, 0.0, 0.0, 0)
         self._writer = writer
@@ -159,8 +160,8 @@ async def _feel_pulse(worker: Worker) -> None:
 
 def _heard(worker: Worker, message: m.Command | m.Report, house: House, ready: asyncio.Future[None]) -> None:
     match message:
-        case m.Ready(port):
-            worker.port = port
+        case m.Ready(port, sip_port):
+            worker.port, worker.sip_port = port, sip_port
             worker.answered = time.monotonic()
             house.worker_ready(worker)
             if not ready.done():

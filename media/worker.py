@@ -80,7 +80,7 @@ class Worker:
             gc.freeze()
             tasks.create_task(engine.tick(), name="tick")
             tasks.create_task(self._listen_for_silence(), name="silence")
-            self._tell(Ready(port))
+            self._tell(Ready(port, engine.sip_port))
             await self._serve(engine, tasks)
 
     async def _fail(self, why: str) -> None:
