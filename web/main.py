@@ -222,14 +222,14 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
 
 
 def _pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx]:
-    return {name: AsteriskPbx(name, _asterisk(one), instance) for name, one in settings.pbx.items()}
+    return {name: AsteriskPbx(name, _asterisk(one, settings.ais), instance) for name, one in settings.pbx.items()}
 
 
 def _open(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _asterisk(one: Asterisk) -> AsteriskSettings:
+def _asterisk(one: Asterisk, ais: Mapping[str, AiPolicy]) -> AsteriskSettings:
     return AsteriskSettings(
         username=one.username,
         secret=_open(one.secret) or "",
@@ -240,6 +240,8 @@ def _asterisk(one: Asterisk) -> AsteriskSettings:
         ais=[(rule.name, rule.match) for rule in one.ais],
         destinations=dict(one.destinations),
         deadman_s=one.deadman_s,
+        deaf=frozenset(name for name, policy in ais.items() if not policy.hears),
+        hung_up=frozenset(name for name, policy in ais.items() if policy.on_takeover == "hangup"),
     )
 
 

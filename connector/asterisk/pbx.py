@@ -33,6 +33,8 @@ BACKOFF_S = (0.2, 1.0)
 outlast: with longer pauses one of 3.1 s would end every takeover."""
 REFUSED_BACKOFF_S = (5.0, 60.0)
 """The same after a refused login: an attempt a second would look like an attack."""
+JOINED_S = 0.5
+"""The PBX confirms a mode just before the agent leg joins: an AI that left at once would end the bridge too early."""
 DIGIT_MS, DIGIT_PAUSE_S = 120, 0.2
 _GONE = ("no such channel", "channel does not exist", "channel not found", "channel specified does not exist")
 
@@ -54,6 +56,10 @@ class AsteriskSettings:
     ais: Sequence[tuple[str, str]] = ()
     destinations: Mapping[str, str] = field(default_factory=dict)
     deadman_s: float = 5.0
+    deaf: frozenset[str] = frozenset()
+    """AIs that hear nothing during a takeover."""
+    hung_up: frozenset[str] = frozenset()
+    """AIs that are hung up at a takeover."""
 
 
 class AsteriskPbx:
@@ -196,6 +202,7 @@ class AsteriskPbx:
                 ai=ai,
                 instance=self._instance,
                 deadman_s=self._settings.deadman_s,
+                deaf=call.ai.name in self._settings.deaf,
             ),
             mode,
             CONNECT_MS,
@@ -208,6 +215,7 @@ class AsteriskPbx:
                 raise VerbRefused(self._name, "engage", answer["message"] or "no reason given")
             engaged = await self._legs.confirmed(heard, Engaged(call.id, patch, "", mode), "engage")
         self._guard_join(connection, engaged, (caller, ai))
+        self._send_away(connection, engaged, call.ai.name, ai)
         return engaged
 
     async def switch(self, engaged: Engaged, mode: Mode) -> Engaged:
@@ -224,6 +232,7 @@ class AsteriskPbx:
         if tracked is not None:
             legs = (self._named(engaged.call.partition("~")[2], ""), self._named(tracked.ai, ""))
             self._guard_join(connection, changed, legs)
+            self._send_away(connection, changed, tracked.ai_name, legs[1])
         return changed
 
     async def renew(self, engaged: Engaged) -> None:
@@ -306,6 +315,18 @@ class AsteriskPbx:
             return (await connection.ask(wire.redirect(engaged.channel, wire.AGENT_CONTEXT, engaged.mode.value))).ok
 
         self._chores.start(heal(connection, legs, again, self.joins))
+
+    def _send_away(self, connection: Connection, engaged: Engaged, name: str, ai: str) -> None:
+        """Hangs up an AI that is not to wait for the end of a takeover; caller and agent go on as when it dies."""
+        if engaged.mode is not Mode.TAKEOVER or name not in self._settings.hung_up or not ai:
+            return
+
+        async def send_away() -> None:
+            await asyncio.sleep(JOINED_S)
+            if self._legs.modes.get(engaged.patch) is Mode.TAKEOVER:  # it may be over already
+                await connection.ask(wire.hangup(ai))
+
+        self._chores.start(send_away())
 
 
 def _is_gone(answer: Message) -> bool:
