@@ -1,14 +1,17 @@
-"""Who is told what: takes the registry's changes, renders each once, puts it into the outboxes that may have it."""
+"""Who is told what: takes the registry's changes, renders each once, puts it into the outboxes that may have it.
+
+What happens while nobody is told anything is told at once; after that at most one delta per tick. A takeover's own
+news is thus not held up on a quiet system, and a busy one costs 25 frames a second and client, not one per change.
+"""
 
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from connector.domain.calls import Call, CallId
-from connector.domain.people import Actor, Allowed, may
+from connector.domain.people import Actor
 from connector.services.changes import (
     AiNotice,
     CallRemoved,
@@ -24,42 +27,17 @@ from connector.services.changes import (
 from connector.services.escalations import Escalations
 from connector.services.registry import Registry
 
+from .audience import Audience, Client, Key, permission
 from .auth import Principal
-from .messages import CallJson
-from .outbox import Outbox
 from .views import call_now, dumps, engagement_json, pbx_json, turn_json
+
+TICK = 0.04
+"""Seconds between two deltas, at least."""
 
 
 def me_json(actor: Actor) -> dict[str, str]:
     """Who the client is."""
     return {"id": actor.id, "name": actor.name, "role": actor.role}
-
-
-@dataclass(slots=True, eq=False)
-class Client:
-    """One connected socket. `wake` is set when something waits in `outbox`; `closing` says why it is to be closed."""
-
-    principal: Principal
-    outbox: Outbox = field(default_factory=Outbox)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    leg: str | None = None
-    seen: dict[CallId, str] = field(default_factory=dict)
-    """Calls the client was told of, with the AI's reference at that time."""
-    started: bool = False
-    """After its hello: only then is it told anything."""
-    closing: str | None = None
-
-    @property
-    def is_ai(self) -> bool:
-        return self.principal.actor.role == "ai"
-
-    def sees(self, call: Call) -> bool:
-        return isinstance(may(self.principal.actor, "see", call), Allowed)
-
-
-def _own(change: Change, client: Client) -> bool:
-    """An engagement of this client's own, which may end after the call did."""
-    return isinstance(change, EngagementChanged) and change.engagement.agent == client.principal.actor.id
 
 
 class Hub:
@@ -68,14 +46,21 @@ class Hub:
     def __init__(self, registry: Registry, escalations: Escalations) -> None:
         self._registry, self._escalations = registry, escalations
         self._clients: set[Client] = set()
+        self._audiences: dict[Hashable, Audience] = {}
         self._queue: deque[Change] = deque()
-        self._scheduled = False
         self._numbers = itertools.count()
+        self._calls: dict[CallId, bytes] = {}
+        """Live calls as JSON, until something about them changes."""
+        self._timer: asyncio.Handle | None = None
+        self._last = 0.0
         self._unwatch = registry.watch(self.publish)
 
     def close(self) -> None:
         """Listens to the registry no more and asks every client to leave."""
         self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tick()  # what is still to be told is told before the close
         for client in self._clients:
             self._end(client, "service-stops")
 
@@ -92,12 +77,21 @@ class Hub:
 
     def start(self, client: Client, leg: str | None) -> None:
         """After the client's hello: all that is true now."""
-        client.leg, client.started = leg, True
+        client.leg = leg
         self.snapshot(client)
 
     def leave(self, client: Client) -> None:
         """The client's socket is closed."""
         self._clients.discard(client)
+        audience = client.audience
+        if audience is not None:
+            audience.clients.discard(client)
+            if not audience.clients:
+                del self._audiences[permission(client.principal.actor)]
+
+    def sockets_of(self, actor: str) -> int:
+        """How many sockets somebody has open."""
+        return sum(client.principal.actor.id == actor for client in self._clients)
 
     def speaks_for(self, leg: str) -> bool:
         """Whether some connected client watches over this leg."""
@@ -110,159 +104,190 @@ class Hub:
                 self._end(client, why)
 
     def snapshot(self, client: Client) -> None:
-        """Replaces what waits for the client by all that it may see now."""
-        self._flush()
+        """Replaces what waits for the client by all that it may see now.
+
+        What its audience is about to be told comes after it once more; that changes nothing, as every change says what
+        is, not what is different.
+        """
+        self._distribute()
+        audience = self._audience(client)
         client.outbox.reset()
-        calls = [call for call in self._registry.calls() if client.sees(call)]
-        client.seen = {call.id: call.ai.ref for call in calls}
+        calls = [self._json(call) for call in self._registry.calls() if call.id in audience.seen]
+        client.rev = self._registry.rev
         if client.is_ai:
             for call in calls:
-                self._frame(
-                    client,
-                    ("call", call.id),
-                    {"type": "call", "call": self._now(call)},
-                )
+                client.put(b'{"type":"call","call":' + call + b"}")
             return
-        frame = {
-            "type": "snapshot",
-            "rev": self._registry.rev,
-            "me": me_json(client.principal.actor),
-            "calls": [self._now(call) for call in calls],
-            "pbxs": [pbx_json(state) for state in self._registry.pbxs()],
-        }
-        client.outbox.limit_bytes = max(client.outbox.limit_bytes, 4 * len(text := dumps(frame)))
-        client.outbox.frame("snapshot", text)
-        client.wake.set()
+        me, pbxs = me_json(client.principal.actor), [pbx_json(state) for state in self._registry.pbxs()]
+        begin = f'{{"type":"snapshot","rev":{client.rev},"me":{dumps(me)},"calls":['.encode()
+        frame = b"".join((begin, b",".join(calls), b'],"pbxs":', dumps(pbxs).encode(), b"}"))
+        client.outbox.limit_bytes = max(client.outbox.limit_bytes, 4 * len(frame))
+        client.put(frame)
 
     def resume(self, client: Client, rev: int) -> None:
         """The client has all up to `rev`: nothing to tell, or everything again."""
-        self._flush()
-        if rev == self._registry.rev and not client.outbox.overflowed:
-            self._frame(client, "delta", {"type": "delta", "rev": rev, "changes": []})
+        if rev == client.rev and not client.outbox.overflowed:
+            client.put(_delta(rev, ()))
         else:
             self.snapshot(client)
 
-    def answer(self, client: Client, key: Hashable, message: Mapping[str, Any]) -> None:
+    def answer(self, client: Client, message: Mapping[str, Any]) -> None:
         """A frame for this client alone."""
-        self._frame(client, key, message)
+        client.put(dumps(message).encode())
+
+    def _audience(self, client: Client) -> Audience:
+        if client.audience is None:
+            actor = client.principal.actor
+            client.audience = self._audiences.setdefault(permission(actor), Audience(actor, self._registry.calls()))
+            client.audience.clients.add(client)
+        return client.audience
 
     # ---- what happens ----
 
     def publish(self, change: Change) -> None:
         """From the registry: only notes it down, so that the PBX's events are never held up by rendering."""
         self._queue.append(change)
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._schedule()
 
     def leg_changed(self, session: str, leg: str, *, up: bool, why: str = "") -> None:
         """A leg came or went: for its own session."""
-        text = dumps({"kind": "leg", "leg": leg, "up": up, "why": why})
-        self._for_session(session, ("leg", leg), text)
+        self._for_session(session, ("leg", leg), {"kind": "leg", "leg": leg, "up": up, "why": why})
 
     def quality(self, session: str, leg: str, facts: Mapping[str, Any]) -> None:
         """How a leg sounds: for its own session."""
-        self._for_session(session, ("quality", leg), dumps({"kind": "quality", "leg": leg, "facts": dict(facts)}))
+        self._for_session(session, ("quality", leg), {"kind": "quality", "leg": leg, "facts": dict(facts)})
 
-    def _for_session(self, session: str, key: Hashable, text: str) -> None:
+    def _for_session(self, session: str, key: Key, change: Mapping[str, Any]) -> None:
         for client in self._clients:
-            if client.started and client.principal.session == session and not client.is_ai:
-                client.outbox.change(key, text, self._registry.rev)
-                client.wake.set()
+            if client.principal.session == session and client.audience is not None and not client.is_ai:
+                client.own[key] = dumps(change).encode()
+        self._schedule()
 
-    def _flush(self) -> None:
-        self._scheduled = False
+    def _schedule(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            wait = self._last + TICK - loop.time()
+            self._timer = loop.call_later(wait, self._tick) if wait > 0 else loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._last = asyncio.get_running_loop().time()
+        self._distribute()
+        texts: dict[int, bytes] = {}  # by identity: one change waits in many audiences
+        for audience in self._audiences.values():
+            self._send(audience, texts)
+
+    def _distribute(self) -> None:
+        """From the queue to those who may know."""
         while self._queue:
             change = self._queue.popleft()
-            clients = [client for client in self._clients if client.started]
-            if not clients:
-                continue
-            if isinstance(change, AiNotice):
-                self._notify_ai(change, clients)
-                continue
-            for client in clients:
-                self._tell_calls(client, change)
-            self._tell_browsers(change, [client for client in clients if not client.is_ai])
+            key, call = _key(change)
+            if call is not None and isinstance(change, CallUpserted | CallRemoved | EngagementChanged | TalkingChanged):
+                self._calls.pop(call, None)
+            if isinstance(change, DtmfSeen):
+                continue  # digits may be card numbers: nobody needs to see them
+            for audience in self._audiences.values():
+                audience.take(key, call, change, self._unique)
 
-    def _notify_ai(self, change: AiNotice, clients: Sequence[Client]) -> None:
-        message = {"type": change.kind, "call": change.call_id, **change.data}
-        for client in clients:
-            if client.is_ai and client.principal.actor.ai == change.ai_name:
-                self._frame(client, ("notice", next(self._numbers)), message)
+    def _unique(self) -> Key:
+        return ("notice", next(self._numbers))
 
-    def _tell_calls(self, client: Client, change: Change) -> None:
-        """Keeps `seen` true, and tells an AI's client when its calls come and go."""
-        if isinstance(change, CallUpserted) and client.sees(change.call):
-            call = change.call
-            if client.is_ai and client.seen.get(call.id) != call.ai.ref:
-                self._frame(
-                    client,
-                    ("call", call.id),
-                    {"type": "call", "call": self._now(call)},
-                )
-            client.seen[call.id] = call.ai.ref
-        elif isinstance(change, CallRemoved) and client.is_ai and client.seen.pop(change.call_id, None) is not None:
-            self._frame(
-                client, ("ended", change.call_id), {"type": "call.ended", "call": change.call_id, "why": change.why}
-            )
+    def _send(self, audience: Audience, texts: dict[int, bytes]) -> None:
+        rev = self._registry.rev
+        waiting = list(audience.pending.values())
+        audience.pending.clear()
+        if waiting and audience.is_ai:
+            for change in waiting:
+                frame = self._ai_frame(change)
+                for client in audience.clients:
+                    client.put(frame)
+        elif waiting:
+            frame = _delta(rev, [self._text(change, texts) for change in waiting])
+            for client in audience.clients:
+                client.put(frame)
+                client.rev = rev
+        for client in audience.clients:
+            if client.own:
+                client.put(_delta(rev, [self._text(change, texts) for change in client.own.values()]))
+                client.rev = rev
+                client.own.clear()
 
-    def _tell_browsers(self, change: Change, clients: Sequence[Client]) -> None:
-        if not clients:
-            return
-        for key, call, body in self._rendered(change):
-            text = dumps(body)
-            for client in clients:
-                if call is not None and call not in client.seen and not _own(change, client):
-                    continue
-                if isinstance(change, CallUpserted) and not client.sees(change.call):
-                    self._gone(client, change.call.id, "not-yours", change.rev)
-                elif isinstance(change, CallRemoved):
-                    self._gone(client, change.call_id, change.why, change.rev)
-                else:
-                    client.outbox.change(key, text, change.rev)
-                    client.wake.set()
+    # ---- how it reads ----
 
-    def _gone(self, client: Client, call: CallId, why: str, rev: int) -> None:
-        client.seen.pop(call, None)
-        client.outbox.drop(call)
-        client.outbox.change((call, "call"), dumps({"kind": "call-gone", "id": call, "why": why}), rev)
-        client.wake.set()
+    def _text(self, change: Change | bytes, texts: dict[int, bytes]) -> bytes:
+        if isinstance(change, bytes):
+            return change
+        text = texts.get(id(change))
+        if text is None:
+            text = texts[id(change)] = self._rendered(change)
+        return text
 
-    def _rendered(self, change: Change) -> Iterator[tuple[Hashable, CallId | None, Mapping[str, Any]]]:
-        """Key, the call it is about (None: for everybody) and the body of a change in a delta."""
+    def _rendered(self, change: Change) -> bytes:
+        """A change as it stands in a delta."""
         match change:
             case CallUpserted(_, call):
-                yield (
-                    (call.id, "call"),
-                    call.id,
-                    {"kind": "call", "call": self._now(call)},
-                )
+                return b'{"kind":"call","call":' + self._json(call) + b"}"
             case CallRemoved(_, call_id, why):
-                yield (call_id, "call"), call_id, {"kind": "call-gone", "id": call_id, "why": why}
+                body: dict[str, Any] = {"kind": "call-gone", "id": call_id, "why": why}
             case EngagementChanged(_, engagement, ended):
-                body = {**engagement_json(engagement), "ended": ended}
-                key = (engagement.call, "engagement", engagement.id)
-                yield key, engagement.call, {"kind": "engagement", "engagement": body}
+                body = {"kind": "engagement", "engagement": {**engagement_json(engagement), "ended": ended}}
             case TurnChanged(_, call_id, turn):
-                body_turn = {"kind": "turn", "call": call_id, "turn": turn_json(turn)}
-                yield (call_id, "turn", turn.id), call_id, body_turn
+                body = {"kind": "turn", "call": call_id, "turn": turn_json(turn)}
             case TalkingChanged(_, call_id, role, on):
-                talking = {"kind": "talking", "call": call_id, "role": role, "on": on}
-                yield (call_id, "talking", role), call_id, talking
+                body = {"kind": "talking", "call": call_id, "role": role, "on": on}
             case Measured(_, call_id, facts):
-                yield (call_id, "measured"), call_id, {"kind": "measured", "call": call_id, "facts": dict(facts)}
+                body = {"kind": "measured", "call": call_id, "facts": dict(facts)}
             case PbxChanged(_, state):
-                yield ("pbx", state.name), None, {"kind": "pbx", "pbx": pbx_json(state)}
+                body = {"kind": "pbx", "pbx": pbx_json(state)}
             case DtmfSeen() | AiNotice():
-                return  # digits may be card numbers: nobody needs to see them; notices are the AI's alone
+                raise TypeError(f"{type(change).__name__} is in no delta")
+        return dumps(body).encode()
 
-    def _now(self, call: Call) -> CallJson:
-        return call_now(self._registry, self._escalations, call)
+    def _ai_frame(self, change: Change) -> bytes:
+        match change:
+            case CallUpserted(_, call):
+                body = {"type": "call", "call": call_now(self._registry, self._escalations, call)}
+                return dumps(body).encode()
+            case CallRemoved(_, call_id, why):
+                return dumps({"type": "call.ended", "call": call_id, "why": why}).encode()
+            case AiNotice(_, call_id, _, kind, data):
+                return dumps({"type": kind, "call": call_id, **data}).encode()
+        raise TypeError(f"{type(change).__name__} is nothing for an AI")
 
-    def _frame(self, client: Client, key: Hashable, message: Mapping[str, Any]) -> None:
-        client.outbox.frame(key, dumps(message))
-        client.wake.set()
+    def _json(self, call: Call) -> bytes:
+        """A live call with who is in it and who speaks, now."""
+        text = self._calls.get(call.id)
+        if text is None:
+            text = self._calls[call.id] = dumps(call_now(self._registry, self._escalations, call)).encode()
+        return text
 
     def _end(self, client: Client, why: str) -> None:
         client.closing = client.closing or why
         client.wake.set()
+
+
+def _delta(rev: int, changes: Iterable[bytes]) -> bytes:
+    return b'{"type":"delta","rev":%d,"changes":[%b]}' % (rev, b",".join(changes))
+
+
+def _key(change: Change) -> tuple[Key, CallId | None]:
+    """What a newer change replaces, and the call it is about (None: for everybody)."""
+    match change:
+        case CallUpserted(_, call):
+            return (call.id, "call"), call.id
+        case CallRemoved(_, call_id, _):
+            return (call_id, "call"), call_id
+        case EngagementChanged(_, engagement, _):
+            return (engagement.call, "engagement", engagement.id), engagement.call
+        case TurnChanged(_, call_id, turn):
+            return (call_id, "turn", turn.id), call_id
+        case TalkingChanged(_, call_id, role, _):
+            return (call_id, "talking", role), call_id
+        case Measured(_, call_id, _):
+            return (call_id, "measured"), call_id
+        case PbxChanged(_, state):
+            return ("pbx", state.name), None
+        case DtmfSeen(_, call_id, role, _):
+            return (call_id, "dtmf", role), call_id
+        case AiNotice(_, call_id, _, kind, _):
+            return (call_id, "notice", kind), call_id

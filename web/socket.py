@@ -4,6 +4,7 @@ A client that does not read is dropped after ten seconds; meanwhile its outbox i
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
@@ -11,12 +12,14 @@ import structlog
 from aiohttp import WSMessage, WSMsgType, web
 from pydantic import Field, RootModel, ValidationError
 
-from .errors import BadRequest, Fault
+from .audience import Client
+from .errors import BadRequest, Fault, Overloaded, TooManyRequests
 from .faults import faults_of
-from .hub import Client, Hub
+from .hub import Hub
 from .messages import Body
 from .middleware import problem_of
 from .routing import Ask, Route, demand
+from .throttle import Bucket
 
 log = structlog.get_logger()
 
@@ -26,6 +29,10 @@ _HELLO_DEADLINE = 10.0
 _HEARTBEAT = 15.0
 """Seconds between protocol pings; a client that answers none within half of it is gone."""
 _MAX_MESSAGE = 4_096
+_MESSAGES = (20.0, 100.0)
+"""Messages a second that a client may send for ever, and at once: each `resume` may cost a snapshot of every call."""
+_SOCKETS = 50
+"""Sockets that one person or token may have open: a tab has one."""
 
 
 class Hello(Body):
@@ -61,6 +68,8 @@ def event_routes(hub: Hub, legs: LegSignal) -> list[Route]:
     """The one WebSocket."""
 
     async def events(ask: Ask) -> web.StreamResponse:
+        if hub.sockets_of(ask.actor.id) >= _SOCKETS:
+            raise Overloaded(f"You have {_SOCKETS} event sockets open; close one of them first.")
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT, max_msg_size=_MAX_MESSAGE, compress=False)
         await socket.prepare(ask.request)
         client = hub.join(ask.principal)
@@ -106,23 +115,31 @@ async def _converse(
 
 
 async def _read(socket: web.WebSocketResponse, client: Client, hub: Hub, legs: LegSignal) -> None:
+    pace = Bucket(*_MESSAGES)
     try:
         async with asyncio.timeout(_HELLO_DEADLINE) as deadline:
             async for message in socket:
                 deadline.reschedule(None)
+                _pace(pace)
                 _take(message, client, hub, legs)
     except TimeoutError:
-        hub.answer(client, "problem", _problem(BadRequest(Fault("hello", "", "it is missing; send it first"))))
+        hub.answer(client, _problem(BadRequest(Fault("hello", "", "it is missing; send it first"))))
         client.closing = "no-hello"
     except Exception as error:  # said to the client where it is the client's; raised to the log where it is ours
         if problem_of(error) is None:
             raise
-        hub.answer(client, "problem", _problem(error))
-        client.closing = "bad-request"
+        hub.answer(client, _problem(error))
+        client.closing = "too-many-requests" if isinstance(error, TooManyRequests) else "bad-request"
     else:
         return
     client.wake.set()
     await asyncio.sleep(_SEND_DEADLINE)  # the writer says it and closes; cancelled by then
+
+
+def _pace(bucket: Bucket) -> None:
+    wait = bucket.take(time.monotonic())
+    if wait > 0:
+        raise TooManyRequests(wait)
 
 
 def _take(frame: WSMessage, client: Client, hub: Hub, legs: LegSignal) -> None:
@@ -143,8 +160,8 @@ def _take(frame: WSMessage, client: Client, hub: Hub, legs: LegSignal) -> None:
             elif leg is not None:  # gone meanwhile, with a worker or with the service: the browser opens another
                 hub.leg_changed(client.principal.session, leg, up=False, why="no-such-leg")
         case Ping(t=t):
-            hub.answer(client, "pong", {"type": "pong", "t": t})
-        case Resume(rev=rev) if client.started:
+            hub.answer(client, {"type": "pong", "t": t})
+        case Resume(rev=rev) if client.audience is not None:
             hub.resume(client, rev)
         case Resume():
             raise BadRequest(Fault("type", '"resume"', 'send {"type":"hello"} first'))
@@ -159,12 +176,9 @@ async def _write(socket: web.WebSocketResponse, client: Client, hub: Hub) -> Non
                 client.closing = client.closing or "too-slow"
             else:
                 hub.snapshot(client)
-        batch = client.outbox.take()
-        if batch is not None:
-            for frame in batch.frames:
-                await _send(socket, frame)
-            if batch.changes:
-                await _send(socket, f'{{"type":"delta","rev":{batch.rev},"changes":[{",".join(batch.changes)}]}}')
+        while (frame := client.outbox.take()) is not None:
+            async with asyncio.timeout(_SEND_DEADLINE):
+                await socket.send_frame(frame, WSMsgType.TEXT)
         if client.closing is not None:
             async with asyncio.timeout(_SEND_DEADLINE):
                 await socket.close(
@@ -173,14 +187,15 @@ async def _write(socket: web.WebSocketResponse, client: Client, hub: Hub) -> Non
             return
 
 
-_CLOSE_CODES = {"service-stops": 1012, "too-slow": 1013, "bad-request": 4400, "no-hello": 4400}
+_CLOSE_CODES = {
+    "service-stops": 1012,
+    "too-slow": 1013,
+    "bad-request": 4400,
+    "no-hello": 4400,
+    "too-many-requests": 4429,
+}
 _SESSION_OVER = 4401
 """For every other reason: the session ended, and reconnecting is of no use before the next log-in."""
-
-
-async def _send(socket: web.WebSocketResponse, frame: str) -> None:
-    async with asyncio.timeout(_SEND_DEADLINE):
-        await socket.send_str(frame)
 
 
 def _problem(error: Exception) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from connector.domain.events import CallChanged, HumanAsked, PbxDown, Talking
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
 from tests.unit.web.house import House, make_call, until, until_closed
+from web import hub as hub_module
 from web import socket as events
+from web.outbox import Outbox
 
 Json = dict[str, Any]
 AT = "2026-01-02T03:04:05.000Z"
@@ -316,12 +318,71 @@ async def test_a_stalled_client_costs_the_others_nothing_and_is_dropped(
         pass
 
 
+async def test_what_happens_to_a_call_within_a_tick_is_told_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "TICK", 0.5)
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    call = house.call("1", queue="sales")
+    assert [one["kind"] for one in (await frame(socket))["changes"]] == ["call"]
+    ai = Actor("ai", "bot", "ai", ai="acme")
+    for text in ("H", "Ha", "Hallo"):
+        await house.parts.transcripts.put(ai, call, Turn("t", "ai", text, datetime.now(UTC), final=False))
+    for on in (True, False):
+        house.registry.apply(Talking(call, "caller", on=on))
+    told = (await frame(socket))["changes"]
+    assert [one.get("turn", {}).get("text") or one.get("on") for one in told] == ["Hallo", False]
+    house.call("2")
+    gone = house.call("3")
+    house.registry.apply(Talking(gone, "ai", on=True))
+    house.hang_up(gone)
+    told = (await frame(socket))["changes"]
+    assert [one.get("id") or one["call"]["id"] for one in told] == ["lab~1700000000.2", gone]
+    assert told[1]["kind"] == "call-gone"
+
+
+async def test_the_first_news_after_a_pause_is_told_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "TICK", 3600.0)
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    house.hub._last = -3600.0
+    house.call("1")
+    assert (await frame(socket))["changes"][0]["kind"] == "call"
+
+
+class Kept(Outbox):
+    """Remembers what was put in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+
+    def put(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+
+async def test_clients_of_one_permission_share_their_frames(house: House) -> None:
+    """Two hundred panels must not cost two hundred times the work, nor hold two hundred copies."""
+    sockets = []  # one that nobody holds is collected, and closed
+    for name, queues in (("anna", ("sales",)), ("ben", ("sales",)), ("eve", ("support",))):
+        sockets.append(await (await house.person(name, queues=queues)).events())
+        await frame(sockets[-1])
+    kept = {"Anna": Kept(), "Ben": Kept(), "Eve": Kept()}
+    for client in house.hub._clients:
+        client.outbox = kept[client.principal.actor.name]
+    house.call("1", queue="sales")
+    await until(lambda: bool(kept["Anna"].frames and kept["Ben"].frames))
+    assert kept["Anna"].frames[0] is kept["Ben"].frames[0]
+    assert kept["Eve"].frames == []
+
+
 async def test_a_slow_client_gets_a_snapshot_instead_of_everything_it_missed(house: House) -> None:
     anna = await house.person("anna")
     socket = await anna.events()
     await frame(socket)
     client = next(iter(house.hub._clients))
-    client.outbox.limit_items = 5
+    client.outbox.limit_bytes = 100
     for number in range(20):
         house.call(str(number))
     snapshot = await frame(socket)
