@@ -1,5 +1,5 @@
 """What no event tells and must be looked up: how two SIP legs talk, an AI on the caller's own channel, a caller who was
-led away. Each waits until things have settled, looks once, and puts what it found in the event queue."""
+led away, or left alone. Each waits until things have settled, looks once, and puts what it found in the event queue."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,6 +19,8 @@ SETTLE_S = 0.3
 """From the bridging of a call to its final technology, generously."""
 INLINE_S = 1.0
 """From the register hook to the AI's Dial, generously; an AI on the caller's own channel never dials."""
+ALONE_S = 1.0
+"""From the last agent's end to the fallback, generously: the PBX takes 2 ms."""
 
 Now = Callable[[], State]
 """What is known at the moment of asking."""
@@ -61,3 +63,16 @@ async def led_away(connection: Connection, now: Now, agent_id: str) -> None:
     if caller is not None and call is not None and not call.paired and caller.bridge != leg.bridge:
         log.info("pbx.caller-led-away", pbx=state.pbx, call=agent.call)
         await connection.ask(wire.hangup(leg.name))
+
+
+async def left_alone(connection: Connection, now: Now, caller_id: str, bridge: str) -> None:
+    """Sends a caller to the fallback whose AI and agent are gone and who is still where he was with them. The PBX does
+    it by itself, as a bridge of one ends; this is for the day it does not."""
+    await asyncio.sleep(ALONE_S)
+    state = now()
+    caller, call = state.channels.get(caller_id), state.calls.get(caller_id)
+    if caller is None or call is None or not call.left or state.speaker(caller_id) is not None:
+        return
+    if caller.bridge == bridge and state.members(bridge) == [caller_id]:
+        log.warning("pbx.caller-left-alone", pbx=state.pbx, call=caller_id)
+        await connection.ask(wire.redirect(caller.name, wire.FALLBACK_CONTEXT, "s"))

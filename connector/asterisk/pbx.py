@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ import structlog
 from ..chores import Chores
 from ..domain.calls import Call, Mode, PatchId
 from ..domain.errors import BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
-from ..domain.events import CallChanged, PbxDown, PbxEvent, PbxUp, SnapshotTaken
+from ..domain.events import AgentGone, CallChanged, PbxDown, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import looks, wire
 from .admission import admit, recheck
@@ -98,7 +98,9 @@ class AsteriskPbx:
                     up = await self._admit(connection)
                     self._connection = connection
                     yield up
+                    before = self._state
                     self._state, snapshot = await self._read(connection)
+                    self._look_after(connection, self._state.calls, before)
                     self._legs.present(self._state.agents.values())
                     for fact in snapshot.events:
                         if isinstance(fact, CallChanged):
@@ -151,11 +153,13 @@ class AsteriskPbx:
         )
 
     def _take(self, connection: Connection, message: Message) -> list[PbxEvent]:
-        before = self._state.calls
+        before = self._state
         self._state, events = fold(self._state, message, datetime.now(UTC))
         for event in events:
-            if isinstance(event, CallChanged) and event.call.channels.caller_id not in before:
+            if isinstance(event, CallChanged) and event.call.channels.caller_id not in before.calls:
                 self._look_at(connection, event.call)
+            if isinstance(event, AgentGone):
+                self._look_after(connection, [event.call.partition("~")[2]], before)
         if message["userevent"] == "TakeoverCall" and message["uniqueid"] in self._state.hooks:
             self._chores.start(looks.inline_ai(connection, self._now, message["uniqueid"]))
         if message.event == "BridgeLeave" and message["uniqueid"] in self._state.calls:
@@ -167,6 +171,19 @@ class AsteriskPbx:
     def _look_at(self, connection: Connection, call: Call) -> None:
         if call.channels.caller.startswith("PJSIP/") and call.channels.ai.startswith("PJSIP/"):
             self._chores.start(looks.how_it_talks(connection, self._now, call.channels.caller_id))
+
+    def _look_after(self, connection: Connection, callers: Iterable[str], before: State) -> None:
+        """Sees to it that no caller stays alone in the bridge in which AI and agent were with him before."""
+        for caller in callers:
+            was, call = before.channels.get(caller), self._state.calls.get(caller)
+            if (
+                was is not None
+                and was.bridge
+                and call is not None
+                and call.left
+                and self._state.speaker(caller) is None
+            ):
+                self._chores.start(looks.left_alone(connection, self._now, caller, was.bridge))
 
     def _now(self) -> State:
         return self._state

@@ -16,6 +16,7 @@ Action = Mapping[str, str | Sequence[str]]
 
 AGENT_CONTEXT = "takeover-agent"
 TRANSFER_CONTEXT = "takeover-transfer"
+FALLBACK_CONTEXT = "takeover-fallback"
 CONTEXTS = (
     AGENT_CONTEXT,
     "takeover-init",
@@ -26,7 +27,7 @@ CONTEXTS = (
     "takeover-callerhup",
     "takeover-gone",
     TRANSFER_CONTEXT,
-    "takeover-fallback",
+    FALLBACK_CONTEXT,
 )
 """What our dialplan include must define on the PBX before anybody can engage."""
 

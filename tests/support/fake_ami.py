@@ -222,6 +222,8 @@ class FakeAsterisk(FakeAmi):
         self.calls: dict[str, FakeCall] = {}
         self.audible: dict[str, bool] = {}
         """Whether a call's caller hears the AI."""
+        self.forgets = False
+        """Whether it leaves a caller whose AI and agent are gone where he is."""
         self.digits: dict[str, str] = {}
         self._serial = itertools.count(1)
         for name in ("CoreSettings", "ShowDialPlan"):
@@ -362,6 +364,8 @@ class FakeAsterisk(FakeAmi):
             for gone in (*call.agents, call.ai):
                 self._end(call, gone)
             self._enter(call.caller, "elsewhere")
+        elif action.get("Context") == "takeover-fallback":
+            self._user("TakeoverFallback", call.caller, Uid=call.caller.uniqueid, Caller=call.caller.name)
         else:
             self._enter_mode(call, leg, action.get("Exten"))
         return None
@@ -410,7 +414,7 @@ class FakeAsterisk(FakeAmi):
             self.audible[uid] = True
         self._user("TakeoverEnded", leg, Uid=uid, Mode=mode, Why=why)
         self._end(call, leg)
-        if fallen:
+        if fallen and not self.forgets:
             self._user("TakeoverFallback", call.caller, Uid=uid, Caller=call.caller.name)
 
     def _end(self, call: FakeCall, leg: FakeLeg) -> None:

@@ -387,6 +387,40 @@ async def test_after_the_ai_has_gone_the_pair_is_not_parted(site: Site) -> None:
     await site.adapter.kind(FellBack)
 
 
+@pytest.mark.parametrize("unseen", [False, True], ids=["seen", "while-we-were-away"])
+async def test_a_caller_whom_the_pbx_leaves_alone_is_sent_to_the_fallback(
+    site: Site, monkeypatch: pytest.MonkeyPatch, unseen: bool
+) -> None:
+    monkeypatch.setattr(looks, "ALONE_S", 0.05)
+    site.fake.forgets = True
+    fake_call, call = await site.call()
+    engaged = await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+    site.fake.ai_hangs_up(fake_call)
+    await site.adapter.kind(AiGone)
+    if unseen:
+        await site.fake.vanish()
+        await site.adapter.kind(PbxDown)
+    site.fake.agent_dies(fake_call, engaged.patch)
+    if unseen:
+        await site.fake.listen()
+    await site.adapter.kind(FellBack)
+    sent = await site.fake.action("Redirect")
+    assert (sent.get("Channel"), sent.get("Context")) == (fake_call.caller.name, "takeover-fallback")
+
+
+async def test_a_caller_who_was_led_elsewhere_is_left_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "ALONE_S", 0.05)
+    site.fake.forgets = True
+    fake_call, call = await site.call()
+    engaged = await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+    site.fake.ai_hangs_up(fake_call)
+    site.fake.agent_dies(fake_call, engaged.patch)
+    site.fake._enter(fake_call.caller, "elsewhere")
+    await site.adapter.kind(CallGone)
+    await asyncio.sleep(0.2)
+    assert site.fake.count("Redirect") == 0
+
+
 # ---- loss ----
 
 
