@@ -101,7 +101,11 @@ async def test_the_recording_has_all_three_and_the_marks_tell_where(site: tuple[
     assert ai.first(0) is not None
     assert (ai.first(0) or 0) < began - 0.3
     assert (ai.last(end) or 0) > over + 0.5
-    assert heard_by(recording, began + 0.3, over - 0.3) == {"caller", "agent"}
+    # On a loaded machine the agent's tone has dips where a late packet was concealed; a leg that is missing has none.
+    shares = [recording.trace(hz, began + 0.3, over - 0.3).share() for hz in (CALLER_HZ, AGENT_HZ, AI_HZ)]
+    assert shares[0] > 0.8
+    assert shares[1] > 0.5
+    assert shares[2] < 0.1
     assert abs(began - took["recording_s"]) < 2
     assert abs(over - left["recording_s"]) < 2
 
