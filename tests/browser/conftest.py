@@ -3,8 +3,12 @@
 import re
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
+
+from web.demo.browser import write_tone
+from web.demo.tones import AGENT_HZ
 
 from .panel_stub import ARGUMENTS, CHROMIUM, PanelStub
 
@@ -17,6 +21,18 @@ expect.set_options(timeout=PATIENCE_MS)
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def toned(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    """A Chromium whose microphone is the agent's tone."""
+    sound = tmp_path_factory.mktemp("microphone") / "tone.wav"
+    write_tone(sound, AGENT_HZ)
+    async with async_playwright() as playwright:
+        capture = f"--use-file-for-fake-audio-capture={sound}"
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, capture])
         yield browser
         await browser.close()
 

@@ -184,10 +184,7 @@ function fill(element, { call, asked, taken }, state) {
   say(get(".ladder span"), t(asked.supervisors ? "emergency.supervisors" : "emergency.louder"));
   const waiting = t("emergency.waiting", { time: duration(Math.max(0, Math.floor((now() - raised(call)) / 1000))) });
   say(get(".caller"), caller);
-  say(
-    get(".since"),
-    taken ? "" : [waiting, t("emergency.by", { by: by(asked.by) })].join(", "),
-  );
+  say(get(".since"), taken ? "" : [waiting, t("emergency.by", { by: by(asked.by) })].join(", "));
   attribute(get(".from"), "title", get(".since").textContent);
   show(get(".taken"), taken !== "" || floor !== null);
   say(
