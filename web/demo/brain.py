@@ -38,6 +38,7 @@ class Conversation:
         self.human = ""
         """Name of the agent who talks to the caller; empty while the AI does."""
         self._back = ""  # what the AI says first on return
+        self._coached: list[str] = []  # what a colleague wants said
         self._reply = ""  # what the caller answers to a question that is none of the script
 
     @property
@@ -50,6 +51,9 @@ class Conversation:
             return None
         if self._back:
             text, self._back = self._back, ""
+            return self._next(text, again=not self._answered)
+        if self._coached:
+            text, self._coached = " ".join(self._coached), []
             return self._next(text, again=not self._answered)
         if self._wants_human(now):
             first = self._asked_human is None
@@ -99,6 +103,10 @@ class Conversation:
         if self.human:
             self._back = lines.back_with(self.human, note)
             self.human = ""
+
+    def coached(self, text: str) -> None:
+        """A colleague has written to the AI: it says so when it is its turn next."""
+        self._coached.append(lines.coached_with(text))
 
     def _wants_human(self, now: float) -> bool:
         if not self.script.asks_human_for:

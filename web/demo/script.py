@@ -1,5 +1,6 @@
 """What the demo's callers and AIs say: plain data, so that a conversation can be read and changed in one place."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -241,13 +242,26 @@ def back_with(agent: str, note: str) -> str:
     The note is a person's short text: it becomes one sentence of ours, with its first letter lowered where that
     is no name or abbreviation we could spoil.
     """
-    text = " ".join(note.split()).rstrip(".!; ")
-    if not text:
-        return BACK
+    text = _clause(note)
+    return f"{BACK} {agent or 'My colleague'} told me that {text}." if text else BACK
+
+
+def coached_with(words: str) -> str:
+    """What the AI makes of a colleague's words: ``tell her that ...`` becomes a sentence to the caller."""
+    text = _clause(_TELL.sub("", " ".join(words.split()), count=1))
+    return f"I have just heard that {text}." if text else ""
+
+
+_TELL = re.compile(r"^(please )?(tell|say to|inform) (her|him|them|the caller)( that)?:? ?", re.IGNORECASE)
+
+
+def _clause(text: str) -> str:
+    """A short text as the end of a sentence: one line, no full stop, its first letter lowered where that is safe."""
+    text = " ".join(text.split()).rstrip(".!; ")
     first, _, _ = text.partition(" ")
     if first[1:].islower() and first.lower() in _OPENERS:
         text = text[0].lower() + text[1:]
-    return f"{BACK} {agent or 'My colleague'} told me that {text}."
+    return text
 
 
 # What a name does not begin with.

@@ -92,6 +92,8 @@ class Talk:
             case "takeover.ended":
                 self._barged = False
                 self._returned(str(event.get("note", "")))
+            case "coach":
+                self.conversation.coached(str(event.get("text", "")))
             case "call":
                 self._compare(event["call"].get("engagements", []))
 

@@ -50,6 +50,48 @@ def test_a_script_is_talked_through_to_its_goodbye(errand: Script) -> None:
     assert said.then == "hang-up"
 
 
+def test_the_ai_follows_a_coach_and_goes_on_where_it_was() -> None:
+    talk = Conversation(script.DELIVERY, began=0)
+    talk.ai_turn(1)
+    talk.caller_turn()
+    talk.coached("Tell her that the parcel is in the next street.")
+    said = talk.ai_turn(2)
+    assert said is not None
+    assert said.text == (f"I have just heard that the parcel is in the next street. {script.DELIVERY.exchanges[1].ai}")
+    talk.caller_turn()
+    following = talk.ai_turn(3)
+    assert following is not None
+    assert following.text == script.DELIVERY.exchanges[2].ai
+
+
+def test_coaching_in_a_takeover_waits_for_the_return() -> None:
+    talk = Conversation(script.DELIVERY, began=0)
+    talk.ai_turn(1)
+    talk.caller_turn()
+    talk.taken("Anna")
+    talk.coached("the refund is approved")
+    assert talk.ai_turn(2) is None
+    talk.returned("")
+    talk.caller_turn()
+    first, second = talk.ai_turn(3), talk.ai_turn(4)
+    assert first is not None
+    assert second is not None
+    assert script.BACK in first.text
+    assert "the refund is approved" in second.text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("tell him the card is blocked!", "I have just heard that the card is blocked."),
+        ("The driver  comes at nine", "I have just heard that the driver comes at nine."),
+        ("DHL has it", "I have just heard that DHL has it."),
+    ],
+)
+def test_a_coachs_words_become_a_sentence(words: str, said: str) -> None:
+    assert script.coached_with(words) == said
+
+
 def test_a_breath_in_a_line_that_is_answered_already_is_not_answered_again() -> None:
     talk = Conversation(script.DELIVERY, began=0)
     talk.ai_turn(1)
