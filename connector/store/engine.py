@@ -172,9 +172,12 @@ class Database:
 
     @asynccontextmanager
     async def stream(self, statement: Executable) -> AsyncIterator[AsyncIterator[RowMapping]]:
-        """The rows of a query, as they come; only some hundred are in memory."""
+        """The rows of a query, as they come; a hundred at most are in memory."""
         try:
-            async with self._engine.connect() as connection, connection.stream(statement) as result:
+            async with (
+                self._engine.connect() as connection,
+                connection.stream(statement, execution_options={"yield_per": 100}) as result,
+            ):
                 yield result.mappings().__aiter__()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise unavailable(error) from error

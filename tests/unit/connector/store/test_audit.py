@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from connector.store import audit as audit_module
 from connector.store import store as store_module
 from connector.store.chain import Head
 from connector.store.engine import AsyncWriter, make_engine
+from connector.store.trail import OPEN, Wanted
 
 from .conftest import KEY, Place
 
@@ -88,6 +90,25 @@ async def test_the_head_is_copied_to_the_process_log(store: Store) -> None:
         ("DELETE FROM audit WHERE number = 4", {"cut"}),
         ("UPDATE audit SET number = CASE number WHEN 2 THEN 99 ELSE number END", {"missing"}),
         ("UPDATE audit_head SET number = 2", {"head"}),
+        ("UPDATE audit_head SET mac = (SELECT mac FROM audit WHERE number = 3)", {"head"}),
+        ("UPDATE audit SET call = 'main~9' WHERE number = 3", {"changed"}),
+        ("UPDATE audit SET refers = 1 WHERE number = 3", {"changed"}),
+        ("UPDATE audit SET kind = 'outcome' WHERE number = 3", {"changed"}),
+        ("UPDATE audit SET act = 'monitor' WHERE number = 2", {"changed"}),
+        ("UPDATE audit SET facts = 'no json' WHERE number = 2", {"changed"}),
+        ("UPDATE audit SET facts = '[1]' WHERE number = 2", {"changed"}),
+        ("""UPDATE audit SET facts = '{"leg":"evil","leg":"l1"}' WHERE number = 2""", {"changed"}),
+        ("UPDATE audit SET reserve = 'x' WHERE number = 2", {"changed"}),
+        ("UPDATE audit SET mac = (SELECT mac FROM audit WHERE number = 1) WHERE number = 2", {"changed"}),
+        (
+            "INSERT INTO audit SELECT -7, at, kind, refers, actor, act, call, facts, NULL, mac FROM audit LIMIT 1",
+            {"changed"},
+        ),
+        (
+            "INSERT INTO audit SELECT 5, at, kind, refers, actor, act, call, facts, NULL, mac FROM audit LIMIT 1",
+            {"changed"},
+        ),
+        ("DELETE FROM audit", {"cut"}),
     ],
 )
 async def test_whatever_is_changed_shows(place: Place, statement: str, kinds: set[str]) -> None:
@@ -97,6 +118,18 @@ async def test_whatever_is_changed_shows(place: Place, statement: str, kinds: se
         assert await store.audit.verify() == []
         place.tamper(statement)
         assert kinds <= {fault.kind for fault in await store.audit.verify()}
+
+
+async def test_swapped_rows_show(place: Place) -> None:
+    async with place.open() as store:
+        for act in ("monitor", "takeover", "release", "monitor"):
+            await store.audit.intent("anna", act, CALL, {"leg": "l1"})
+        swap = [f"UPDATE audit SET number = {to} WHERE number = {of}" for of, to in ((2, -2), (3, 2), (-2, 3))]
+        place.tamper(*swap)
+        assert [(fault.number, fault.kind) for fault in await store.audit.verify()][:2] == [
+            (2, "changed"),
+            (3, "changed"),
+        ]
 
 
 async def test_a_tail_cut_together_with_the_kept_head_shows_against_the_log(place: Place) -> None:
@@ -245,3 +278,54 @@ async def test_a_short_key_is_refused(place: Place) -> None:
     with pytest.raises(BadValue, match="at least 32 random bytes"):
         async with place.open(key=b"short"):
             pass
+
+
+async def test_a_long_audit_is_verified_row_by_row(place: Place) -> None:
+    async with place.open() as store:
+        numbers = await asyncio.gather(
+            *(store.audit.intent("anna", "monitor", CALL, {"padding": "x" * 1_000}) for _ in range(3_000))
+        )
+        assert len(numbers) == 3_000
+        tracemalloc.start()
+        assert await store.audit.verify() == []
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2_000_000, "all the rows are more than twice that"
+
+
+async def test_an_audit_is_verified_while_it_is_written(store: Store) -> None:
+    await store.audit.intent("anna", "monitor", CALL, {})
+
+    async def write() -> None:
+        for _ in range(50):
+            await store.audit.intent("anna", "monitor", CALL, {})
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write())
+        for _ in range(10):
+            assert await store.audit.verify() == []
+
+
+async def test_acts_are_read_with_what_came_of_them(store: Store) -> None:
+    done = await store.audit.intent("anna", "takeover", CALL, {"leg": "l1"})
+    await store.audit.outcome(done, "ok", {"heard_ms": "31"})
+    await store.audit.intent("ben", "monitor", None, {"note": '"result":"ok"'})
+    going_on, ended = await store.audit.acts(Wanted())
+    assert (ended.actor, ended.result, ended.facts) == ("anna", "ok", {"leg": "l1", "heard_ms": "31"})
+    assert ended.ended_at is not None
+    assert (going_on.actor, going_on.result, going_on.ended_at) == ("ben", None, None)
+    assert await store.audit.acts(Wanted(result="ok")) == [ended]
+    assert await store.audit.acts(Wanted(result=OPEN)) == [going_on]
+    assert await store.audit.acts(Wanted(actors=["ben", "eve"])) == [going_on]
+    assert await store.audit.acts(Wanted(until=ended.at)) == []
+    assert await store.audit.acts(Wanted(), before=going_on.number) == [ended]
+    assert await store.audit.acts(Wanted(call=CALL, act="takeover"), limit=1) == [ended]
+
+
+async def test_an_older_audit_gets_its_index(place: Place) -> None:
+    async with place.open():
+        pass
+    place.tamper("DROP INDEX audit_refers")
+    async with place.open() as store:
+        place.tamper("DROP INDEX audit_refers")  # fails when it is not there again
+        assert await store.audit.acts(Wanted()) == []

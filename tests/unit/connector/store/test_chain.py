@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from connector.store.chain import GENESIS, Entry, Head, mac, verify
+from connector.store.chain import GENESIS, MAX_FAULTS, Entry, Head, Walk, mac, verify
 
 KEY = b"k" * 32
 ROWS = 6
@@ -105,3 +105,37 @@ def test_a_head_reads_what_it_wrote() -> None:
     for bad in ("", "1", "x:" + "0" * 64, "1:00"):
         with pytest.raises(ValueError, match="is no audit head"):
             Head.parse(bad)
+
+
+def test_a_row_before_the_first_is_found() -> None:
+    rows = chained()
+    forged = (-5, rows[0][1], rows[0][2])
+    assert [(fault.number, fault.kind) for fault in verify(KEY, [forged, *rows], head(rows))] == [(-5, "changed")]
+
+
+def test_a_row_that_is_there_twice_is_found() -> None:
+    rows = chained()
+    assert [fault.number for fault in verify(KEY, [*rows[:3], rows[2], *rows[3:]], head(rows))] == [3]
+
+
+def test_who_writes_on_meanwhile_is_no_fault() -> None:
+    rows = chained()
+    walk = Walk(KEY, head(rows[:3]))
+    for row in rows:
+        walk.step(*row)
+    assert walk.finish(head(rows)) == []
+
+
+def test_a_kept_head_that_was_set_back_is_a_fault() -> None:
+    rows = chained()
+    walk = Walk(KEY, head(rows[:3]))
+    for row in rows:
+        walk.step(*row)
+    assert [fault.kind for fault in walk.finish(head(rows[:3]))] == ["head"]
+
+
+def test_under_a_wrong_key_the_list_of_faults_is_bounded() -> None:
+    rows = chained(MAX_FAULTS + 50)
+    faults = verify(b"w" * 32, rows, head(rows))
+    assert len(faults) == MAX_FAULTS + 1
+    assert faults[-1].detail == "50 more faults are not listed"
