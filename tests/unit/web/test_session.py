@@ -1,15 +1,21 @@
 """Logging in and out, and what must not work."""
 
 import asyncio
+import json
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import insert
 
 from connector.domain.calls import Mode, Phase
 from connector.store import Store
-from connector.store.accounts import Accounts
+from connector.store.accounts import Account, Accounts
+from connector.store.schema import accounts, stamp
+from connector.store.sessions import Sessions
 from tests.unit.web.house import PASSWORD, House, until, until_closed
 from web.passwords import hash_password
 
@@ -197,6 +203,14 @@ async def other_process(house: House, act: str) -> None:
     """What `takeover user ...` does beside the running service."""
     store: Store = house.store
     match act:
+        case "role" | "queues":
+            account = await store.accounts.by_name("anna")
+            assert account is not None
+            await store.accounts.remove("anna")
+            role, queues = ("supervisor", ("*",)) if act == "role" else ("agent", ("support",))
+            await store.accounts._database.execute(
+                insert(accounts), [{**_row(account), "role": role, "queues": json.dumps(queues)}]
+            )
         case "remove":
             await store.accounts.remove("anna")
         case "password":
@@ -205,7 +219,12 @@ async def other_process(house: House, act: str) -> None:
             await store.tokens.revoke("anna")
 
 
-@pytest.mark.parametrize("act", ["remove", "password", "revoke"])
+def _row(account: Account) -> dict[str, str]:
+    kept = {name: str(getattr(account, name)) for name in ("id", "username", "name", "password_hash")}
+    return {**kept, "tenants": json.dumps(sorted(account.tenants)), "created_at": stamp(account.created_at)}
+
+
+@pytest.mark.parametrize("act", ["remove", "password", "revoke", "role", "queues"])
 async def test_what_another_process_takes_away_ends_here(house: House, act: str) -> None:
     anna = await (house.machine("anna", "agent") if act == "revoke" else house.person("anna"))
     call, leg = house.call(), await anna.leg()
@@ -267,3 +286,91 @@ async def test_log_ins_by_link_are_audited(house: House) -> None:
     rows = await house.store.audit.read()
     assert [row.facts["result"] for row in rows if row.kind == "outcome"] == ["ok", "not-logged-in"]
     assert rows[0].actor == "one-time-link"
+
+
+@pytest.mark.parametrize("how", ["logout", "remove", "password", "role", "expiry"])
+async def test_whoever_loses_the_session_is_out_of_the_call_within_a_second(tmp_path: Path, how: str) -> None:
+    lifetime = timedelta(seconds=2) if how == "expiry" else timedelta(hours=1)
+    async with House(tmp_path, lifetime=lifetime) as house:
+        anna = await house.person("anna")
+        began = time.monotonic()
+        watching = asyncio.create_task(house.guard.watch())
+        try:
+            call, leg = house.call(), await anna.leg()
+            socket = await anna.events(leg)
+            assert (await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})).status == 201
+            if how == "logout":
+                await anna.ask("DELETE", "session")
+            elif how == "expiry":
+                await asyncio.sleep(max(0.0, began + 2 - time.monotonic()))
+            else:
+                await other_process(house, how)
+            async with asyncio.timeout(5):  # a second on a quiet machine: half of one passes between two looks
+                while house.registry.engagements():  # noqa: ASYNC110 - a bound is what is tested
+                    await asyncio.sleep(0.01)
+            assert (await until_closed(socket))[1] == 4401
+            assert house.legs.open == {}
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_request_under_way_does_not_bring_a_session_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the session ends, its row is still in the store: whoever comes in then must not become known by it."""
+    anna = await house.person("anna")
+    came: list[int] = []
+    real = Sessions.remove
+
+    async def slow(self: Sessions, key: str) -> bool:
+        came.append((await anna.ask("GET", "session")).status)
+        return await real(self, key)
+
+    monkeypatch.setattr(Sessions, "remove", slow)
+    assert (await anna.ask("DELETE", "session")).status == 204
+    assert came == [401]
+    assert (await anna.ask("GET", "session")).status == 401
+
+
+async def test_one_failing_farewell_does_not_keep_the_rest_of_a_session_alive(house: House) -> None:
+    anna = await house.person("anna")
+    leg = await anna.leg()
+    socket = await anna.events(leg)
+    await socket.receive()
+
+    async def broken(_principal: object, _why: str) -> None:
+        raise RuntimeError("the media is gone")
+
+    house.guard._ended.insert(0, broken)
+    assert (await anna.ask("DELETE", "session")).status == 204
+    assert house.legs.open == {}
+    assert (await until_closed(socket))[1] == 4401
+    assert (await anna.ask("GET", "session")).status == 401
+
+
+async def test_a_session_is_new_at_every_log_in(house: House) -> None:
+    await house.account("anna")
+    visitor = await house.visitor()
+    cookies = {(await visitor.ask("POST", "session", LOGIN)).headers["Set-Cookie"].split(";")[0] for _ in range(3)}
+    assert len(cookies) == 3
+
+
+async def test_every_unsafe_route_and_the_socket_ask_where_a_cookie_comes_from(house: House) -> None:
+    """CSRF: walked over the router's own table, so that no new route is left out."""
+    anna = await house.person("root", "admin")
+    call = house.call()
+    for route in house.routes():
+        path = (
+            route.path.replace("{call}", call)
+            .replace("{engagement}", "e")
+            .replace("{leg}", "l")
+            .replace("{token}", "t")
+        )
+        if route.safe and route.path != "/api/v1/events":
+            continue
+        for origin in ("https://evil.example", "null", ""):
+            more: dict[str, Any] = {"Origin": origin}
+            if route.safe:
+                more |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+            answer = await anna.ask(route.method, path, None, headers=more)
+            assert (answer.status, answer.slug) == (403, "not-allowed"), (route.method, path, origin)
+            assert answer.body["title"] == "The request comes from another site"
