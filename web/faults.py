@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -32,17 +32,43 @@ def shown(value: object) -> str:
 
 
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
-    location = [str(part) for part in detail["loc"]]
+    location = _path(model, detail["loc"])
     kind = detail["type"]
     path = ".".join(location)
     if kind == "missing":
         return Fault(path, "", "it is missing; add it")
     if kind == "extra_forbidden":
         return Fault(path, shown(location[-1]), _unknown_field(location[-1], _known(model, detail["loc"][:-1])))
+    context = detail.get("ctx", {})
+    if context.get("discriminator") == "'kind'":  # the value at fault is one field, not the whole part with its secrets
+        if kind == "union_tag_not_found":
+            return Fault(f"{path}.kind", "", "it is missing; add it")
+        return Fault(f"{path}.kind", shown(context["tag"]), f"use one of {context['expected_tags']}")
     value = "***" if _is_secret(location) else shown(detail["input"])
     if isinstance(detail["input"], str):  # texts with a check of their own are measured like lists
         kind = {"too_long": "string_too_long", "too_short": "string_too_short"}.get(kind, kind)
-    return Fault(path, value, _remedy(kind, detail.get("ctx", {}), detail["msg"]))
+    return Fault(path, value, _remedy(kind, context, detail["msg"]))
+
+
+def _path(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """The way to a field as it is written; pydantic puts the kind of a part between its name and its fields."""
+    here: Any = model
+    path = []
+    for part in location:
+        of_kind = _of_kind(here, part)
+        if of_kind is None:
+            path.append(str(part))
+        here = of_kind or _step(here, part)
+    return path
+
+
+def _of_kind(annotation: object, part: int | str) -> type[BaseModel] | None:
+    """The member of a union that says of itself, in its field `kind`, that it is this."""
+    for one in _models(annotation):
+        field = one.model_fields.get("kind")
+        if field is not None and part in get_args(field.annotation) and part not in one.model_fields:
+            return one
+    return None
 
 
 def _is_secret(location: Sequence[str]) -> bool:
@@ -89,7 +115,7 @@ def _known(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Names of the fields at a path, as far as the models tell."""
     here: Any = model
     for part in location:
-        here = _step(here, part)
+        here = _of_kind(here, part) or _step(here, part)
     found = _models(here)
     return [field.alias or name for one in found for name, field in one.model_fields.items()]
 
@@ -103,6 +129,8 @@ def _step(annotation: object, part: int | str) -> object:
 
 
 def _models(annotation: object) -> list[type[BaseModel]]:
+    if get_origin(annotation) is Annotated:
+        return _models(get_args(annotation)[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.domain.escalation import Step
+from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from connector.ports import Pbx
 from connector.services.escalations import Escalations, Means, Policy
 from connector.services.marks import Marks
@@ -44,7 +45,8 @@ from .medialegs import MediaLegs
 from .messages import IceServerJson
 from .metrics import Labels, Sample, gauge
 from .notify import notify, watchdog_seconds
-from .settings import AiPolicy, Asterisk, IceServer, Settings
+from .routing import Limits
+from .settings import AiPolicy, Asterisk, FreeSwitch, IceServer, Settings
 from .signalling import Desk
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
@@ -119,7 +121,12 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         transcripts = Transcripts(registry, store.transcripts)
         notices = Notices(registry, transcripts, lambda ai: settings.ais.get(ai, AiPolicy()).greets_again)
         takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts, notices=notices)
-        site = Site(settings.http.https, settings.http.public_url or "", settings.http.trusted_proxies)
+        site = Site(
+            settings.http.https,
+            settings.http.public_url or "",
+            settings.http.trusted_proxies,
+            settings.http.monitoring,
+        )
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
         means = Means(store.audit, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
         escalations = Escalations(registry, means, _escalation_policy(settings))
@@ -144,6 +151,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
             more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs), *webhooks.samples(links)],
             ice_servers=[_ice_server(one) for one in settings.media.ice_servers],
+            limits=Limits.of(settings.http.requests_per_second, settings.http.ai_requests_per_second),
         )
         events = pool.events()  # from here on, so that no leg's event is missed
         start = await stack.enter_async_context(_for_ever())
@@ -221,8 +229,14 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-def _pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx]:
-    return {name: AsteriskPbx(name, _asterisk(one, settings.ais), instance) for name, one in settings.pbx.items()}
+def _pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx | FreeSwitchPbx]:
+    pbxs: dict[str, AsteriskPbx | FreeSwitchPbx] = {}
+    for name, one in settings.pbx.items():
+        if isinstance(one, FreeSwitch):
+            pbxs[name] = FreeSwitchPbx(name, _freeswitch(one, settings.ais), instance)
+        else:
+            pbxs[name] = AsteriskPbx(name, _asterisk(one, settings.ais), instance)
+    return pbxs
 
 
 def _open(secret: SecretStr | None) -> str | None:
@@ -237,6 +251,20 @@ def _asterisk(one: Asterisk, ais: Mapping[str, AiPolicy]) -> AsteriskSettings:
         port=one.port,
         tls=one.tls,
         tls_ca=str(one.tls_ca_file or ""),
+        ais=[(rule.name, rule.match) for rule in one.ais],
+        destinations=dict(one.destinations),
+        deadman_s=one.deadman_s,
+        deaf=frozenset(name for name, policy in ais.items() if not policy.hears),
+        hung_up=frozenset(name for name, policy in ais.items() if policy.on_takeover == "hangup"),
+    )
+
+
+def _freeswitch(one: FreeSwitch, ais: Mapping[str, AiPolicy]) -> FreeSwitchSettings:
+    return FreeSwitchSettings(
+        secret=_open(one.secret) or "",
+        host=one.host,
+        port=one.port,
+        sip_profile=one.sip_profile,
         ais=[(rule.name, rule.match) for rule in one.ais],
         destinations=dict(one.destinations),
         deadman_s=one.deadman_s,
@@ -269,6 +297,7 @@ async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
                 public_addresses=part.public_addresses,
                 audiosocket_host=part.audiosocket_host,
                 pbx_addresses=part.pbx_addresses,
+                sip=any(isinstance(one, FreeSwitch) for one in settings.pbx.values()),
                 ice_servers=tuple(
                     media.IceServer(one.url, one.username, _open(one.credential)) for one in part.ice_servers
                 ),
@@ -339,9 +368,11 @@ def _media_samples(pool: media.Pool) -> list[Sample]:
     ]
 
 
-def _join_samples(pbxs: Mapping[str, AsteriskPbx]) -> list[Sample]:
+def _join_samples(pbxs: Mapping[str, Pbx]) -> list[Sample]:
     joins: dict[Labels, float] = {}
     for name, pbx in pbxs.items():
+        if not isinstance(pbx, AsteriskPbx):
+            continue
         for what in ("checked", "stalled", "healed", "unhealed"):
             joins[("pbx", name), ("what", what)] = getattr(pbx.joins, what)
     return [

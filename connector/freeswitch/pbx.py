@@ -59,6 +59,10 @@ class FreeSwitchSettings:
     ais: Sequence[tuple[str, str]] = ()
     destinations: Mapping[str, str] = field(default_factory=dict)
     deadman_s: float = 5.0
+    deaf: frozenset[str] = frozenset()
+    """AIs that hear nothing while a person has taken over."""
+    hung_up: frozenset[str] = frozenset()
+    """AIs that are hung up at a takeover; when it is given back, the PBX's fallback dials one again."""
 
 
 class FreeSwitchPbx:
@@ -169,7 +173,7 @@ class FreeSwitchPbx:
 
     # ---- verbs ----
 
-    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         """See `ports.Pbx`. Raises also `BadValue`, when a fact about the call or the endpoint must not reach ESL."""
         connection = self._live()
         patch = PatchId(wire.allowed("uuid", endpoint.uuid))
@@ -291,6 +295,8 @@ class FreeSwitchPbx:
         """Brings a leg that eavesdrops on the caller into its mode, in the order in which nothing can go wrong for
         him: the floor, what puts all right at the leg's end, the mute, the agent's voice; and back the other way."""
         patch, caller, mode = agent.patch, agent.call, agent.mode
+        tracked = self._state.calls.get(caller)
+        name = call.ai.name if call is not None else tracked.ai_name if tracked is not None else ""
         spoke = before is not None and before.speaks
         if mode.speaks and not spoke:
             await self._take_floor(connection, call, agent, before)
@@ -308,6 +314,8 @@ class FreeSwitchPbx:
         if mode is Mode.TAKEOVER and before is not Mode.TAKEOVER:
             muted = f"uuid_audio {ai} start read mute 1"
             commands.append(muted)
+            if name in self._settings.deaf:
+                commands.append(f"uuid_audio {ai} start write mute 1")
         answers = dict(zip(commands, await connection.api(*commands), strict=True)) if commands else {}
         if muted and not answers[muted].startswith("+OK"):
             raise ChannelGone(self._name, ai) if _is_gone(answers[muted]) else self._no("engage", answers[muted])
@@ -325,6 +333,8 @@ class FreeSwitchPbx:
                 f"uuid_setvar {patch} api_hangup_hook",
                 f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
             ]
+        if mode is Mode.TAKEOVER and name in self._settings.hung_up:
+            commands.append(f"uuid_kill {ai}")  # the PBX keeps caller and agent together, as at any end of the AI
         *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {mode.value}")
         self._check(there, "engage" if before is None else "switch", patch)
         self._legs.enter(agent)
@@ -354,7 +364,7 @@ class FreeSwitchPbx:
             was=before.value if before is not None else "",
         )
         await connection.send(said)
-        raise AlreadyTaken(call.id if call is not None else self._state.id(agent.call), holder or "another agent")
+        raise AlreadyTaken(call.id if call is not None else self._state.id(agent.call), "another service")
 
     def _check(self, answer: str, verb: str, channel: str) -> None:
         if answer.startswith("+OK"):

@@ -44,6 +44,12 @@ def destination(value: str) -> str:
     return value
 
 
+def place(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80},[A-Za-z0-9_*#+.-]{1,80}", value):
+        raise ValueError('give "context,extension", like "default,200"')
+    return value
+
+
 def check_webhook(url: str, *, allow_http: bool) -> None:
     """Raises ValueError with the remedy unless events may be sent there."""
     try:

@@ -13,7 +13,7 @@ from connector.domain.escalation import SUPERVISORS
 from ..errors import Fault
 from ..faults import faults_of, shown
 from .fields import check_webhook
-from .models import Audit, Settings, Webhook
+from .models import Asterisk, Audit, FreeSwitch, Settings, Webhook
 
 DEFAULT_PATH = Path("/etc/takeover/takeover.yaml")
 MIN_SECRET = 24
@@ -51,7 +51,7 @@ class _DuplicateKey(yaml.YAMLError):
 
 
 def secret_variable(pbx: str) -> str:
-    """The variable that may hold the AMI secret of one PBX."""
+    """The variable that may hold the secret of one PBX."""
     return f"TAKEOVER_PBX_{_upper(pbx)}_SECRET"
 
 
@@ -99,7 +99,7 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
             faults.append(Fault(field, shown(str(found)), "there is no such file, or it may not be read"))
         return found
 
-    pbxs = {}
+    pbxs: dict[str, Asterisk | FreeSwitch] = {}
     for name, one in settings.pbx.items():
         field = f"pbx.{name}"
         secret, fault = _secret(
@@ -107,10 +107,13 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
         )
         if fault is not None:
             faults.append(fault)
-        ca_file = existing(one.tls_ca_file, f"{field}.tls_ca_file")
-        if ca_file is not None and not one.tls:
-            faults.append(Fault(f"{field}.tls_ca_file", shown(str(ca_file)), "it has no effect without tls: true"))
-        pbxs[name] = one.model_copy(update={"secret": secret, "secret_file": None, "tls_ca_file": ca_file})
+        update: dict[str, Any] = {"secret": secret, "secret_file": None}
+        if isinstance(one, Asterisk):
+            ca_file = existing(one.tls_ca_file, f"{field}.tls_ca_file")
+            if ca_file is not None and not one.tls:
+                faults.append(Fault(f"{field}.tls_ca_file", shown(str(ca_file)), "it has no effect without tls: true"))
+            update["tls_ca_file"] = ca_file
+        pbxs[name] = one.model_copy(update=update)
     webhooks = {}
     for name, hook in settings.webhooks.items():
         webhooks[name], wrong = _webhook(hook, name, folder, variables)

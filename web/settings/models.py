@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from connector.domain.escalation import Priority
 
-from .fields import Key, Pattern, Port, destination, network, origin, port_range
+from .fields import Key, Pattern, Port, destination, network, origin, place, port_range
 
 
 class Part(BaseModel):
@@ -42,6 +42,9 @@ class Http(Part):
     tls: Tls | None = None
     trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
     session_hours: Annotated[float, Field(gt=0, le=168)] = 12
+    monitoring: tuple[Annotated[str, AfterValidator(network)], ...] = ("127.0.0.0/8", "::1/128")
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50
+    ai_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 1_000
 
     @property
     def https(self) -> bool:
@@ -70,6 +73,23 @@ class Asterisk(Part):
     ais: Annotated[tuple[AiRule, ...], Field(max_length=100)] = ()
     destinations: Mapping[Key, Annotated[str, AfterValidator(destination)]] = Field(default_factory=dict)
     deadman_s: Annotated[float, Field(ge=2, le=60)] = 5
+
+
+class FreeSwitch(Part):
+    """One FreeSWITCH, reached over its event socket."""
+
+    kind: Literal["freeswitch"]
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8021
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    sip_profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "internal"
+    ais: Annotated[tuple[AiRule, ...], Field(max_length=100)] = ()
+    destinations: Mapping[Key, Annotated[str, AfterValidator(place)]] = Field(default_factory=dict)
+    deadman_s: Annotated[float, Field(ge=2, le=60)] = 5
+
+
+Pbx = Annotated[Asterisk | FreeSwitch, Field(discriminator="kind")]
 
 
 class IceServer(Part):
@@ -172,7 +192,7 @@ class Settings(Part):
     instance: Key | None = None
     data_dir: Path = Path("/var/lib/takeover")
     http: Http = Http()
-    pbx: Annotated[Mapping[Key, Asterisk], Field(min_length=1)]
+    pbx: Annotated[Mapping[Key, Pbx], Field(min_length=1)]
     ais: Mapping[Annotated[str, Field(min_length=1, max_length=64)], AiPolicy] = Field(default_factory=dict)
     escalation: EscalationPart = EscalationPart()
     webhooks: Mapping[Key, Webhook] = Field(default_factory=dict)

@@ -31,8 +31,16 @@ SETTINGS = {
         "  http.prot: \"prot\" is not accepted; there is no such field; did you mean 'port'?",
     ),
     "an unknown kind": (
-        "pbx: {m: {kind: freeswitch, username: u}}",
-        "  pbx.m.kind: \"freeswitch\" is not accepted; use 'asterisk'",
+        "pbx: {m: {kind: kamailio, secret: s3cret}}",
+        "  pbx.m.kind: \"kamailio\" is not accepted; use one of 'asterisk', 'freeswitch'",
+    ),
+    "no kind": (
+        "pbx: {m: {secret: s3cret}}",
+        "  pbx.m.kind: it is missing; add it",
+    ),
+    "a field of the other kind": (
+        "pbx: {m: {kind: freeswitch, secret: s3cret, sip_profil: x}}",
+        "  pbx.m.sip_profil: \"sip_profil\" is not accepted; there is no such field; did you mean 'sip_profile'?",
     ),
     "a port out of range": (
         "pbx: {m: {kind: asterisk, username: u, secret: s, port: 70000}}",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from web.settings import Asterisk, Settings, SettingsError, load, parse
+from web.settings import Asterisk, FreeSwitch, Settings, SettingsError, load, parse
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "takeover.example.yaml"
 PBX = "pbx: {main: {kind: asterisk, username: takeover, secret: s3cret}}\n"
@@ -16,7 +16,7 @@ PBX = "pbx: {main: {kind: asterisk, username: takeover, secret: s3cret}}\n"
 def test_the_example_has_every_key_and_no_other() -> None:
     tree = yaml.safe_load(EXAMPLE.read_text())
     # In comments: a secret has no place in an example.
-    secrets = ["pbx.main.secret", "webhooks.team-chat.url_file", "webhooks.team-chat.secret"]
+    secrets = ["pbx.main.secret", "pbx.branch.secret", "webhooks.team-chat.url_file", "webhooks.team-chat.secret"]
     assert missing(Settings, tree) == secrets
     Settings.model_validate(tree)
 
@@ -30,12 +30,22 @@ def missing(model: type[BaseModel], tree: Any, path: str = "") -> list[str]:
             found.append(here)
             continue
         inner = [one for one in (field.annotation, *get_args(field.annotation)) if is_model(one)]
+        if name == "pbx":
+            inner = [Asterisk]  # of two kinds, looked at below
         inner += [one for outer in get_args(field.annotation) for one in get_args(outer) if is_model(one)]
         values = tree[name]
         for part in inner:
             if isinstance(values, list):
                 found += missing(part, values[0], f"{here}.0.")
-            elif name in ("pbx", "ais", "webhooks"):
+            elif name == "pbx":
+                found += [
+                    fault
+                    for key, value in values.items()
+                    for one in (Asterisk, FreeSwitch)
+                    if value["kind"] in get_args(one.model_fields["kind"].annotation)
+                    for fault in missing(one, value, f"{here}.{key}.")
+                ]
+            elif name in ("ais", "webhooks"):
                 key = next(iter(values))
                 found += missing(part, values[key], f"{here}.{key}.")
             else:
@@ -69,7 +79,7 @@ def test_secrets_come_from_the_file_itself_a_file_or_the_environment(tmp_path: P
     def secret(line: str, **variables: str) -> str:
         text = f"pbx: {{main-1: {{kind: asterisk, username: u, {line}}}}}"
         (tmp_path / "takeover.yaml").write_text(text)
-        one: Asterisk = load(tmp_path / "takeover.yaml", variables).pbx["main-1"]
+        one = load(tmp_path / "takeover.yaml", variables).pbx["main-1"]
         assert one.secret is not None
         return one.secret.get_secret_value()
 
