@@ -96,10 +96,11 @@ class Playout:
         """16 kHz samples, any number."""
         if len(self._part):
             sound = np.concatenate((self._part, sound))
-        whole = len(sound) // SAMPLES * SAMPLES
-        self._frames.extend(sound[i : i + SAMPLES] for i in range(0, whole, SAMPLES))
-        self._part = sound[whole:]
-        self._shorten()
+        at = 0
+        while at + SAMPLES <= len(sound):
+            self._take(sound[at : at + SAMPLES])
+            at += SAMPLES
+        self._part = sound[at:]
 
     def pop(self) -> Frame:
         """The next 20 ms; the end of a stream fades, a pause is silence."""
@@ -119,13 +120,14 @@ class Playout:
             return (self._last[::-1] * fade).astype(np.int16)
         return SILENCE
 
-    def _shorten(self) -> None:
-        # A silent frame goes first, nobody hears that; beyond _MOST delay is worse than a click.
-        while len(self._frames) > _KEEP:
-            quiet = next((i for i, frame in enumerate(self._frames) if mean_square(frame) < _QUIET), None)
-            if quiet is None and len(self._frames) <= _MOST:
-                return
-            del self._frames[quiet or 0]
+    def _take(self, frame: Frame) -> None:
+        # What is too much goes in silence, where nobody hears it; beyond _MOST delay is worse than a click.
+        if len(self._frames) >= _KEEP and mean_square(frame) < _QUIET:
+            self.dropped += 1
+            return
+        self._frames.append(frame)
+        if len(self._frames) > _MOST:
+            self._frames.popleft()
             self.dropped += 1
 
 

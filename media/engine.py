@@ -15,6 +15,7 @@ from .sip import SipServer
 log = logging.getLogger(__name__)
 
 _TICKS_PER_SECOND = 50
+_EARLY = 0.0015
 
 
 class Refusal(Exception):
@@ -75,14 +76,16 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(delay, self._awake)
 
     def _awake(self) -> None:
-        late = time.monotonic() - self._wake
-        self.lateness.add(self._wake + late, late)
+        now = time.monotonic()
+        late = max(0.0, now - self._wake)
+        self.lateness.add(now, late)
         self.worst = max(self.worst, late)
-        self._run_due()
+        # uvloop counts in milliseconds and wakes up to one too early. To sleep again for the rest took five wakes for
+        # each tick, and 30 ms of CPU per second (measured); a tick that early harms nobody.
+        self._run_due(max(now, self._wake) if self._wake - now <= _EARLY else now)
         self._sleep()
 
-    def _run_due(self) -> None:
-        now = time.monotonic()
+    def _run_due(self, now: float) -> None:
         try:
             for due in self._pacer.due(now):
                 self._run(due, now)
@@ -161,7 +164,8 @@ class Engine:
         def first_frame() -> None:
             self._tell(PatchUp(entry.id, patch.id, patch.accepted, time.monotonic()))
 
-        self._run_due()  # a slot that has passed must not be the patch's first: one frame too many stays as delay
+        # A slot that has passed must not be the patch's first: one frame too many stays in the PBX as delay.
+        self._run_due(patch.accepted)
         entry.attach(patch, first_frame, patch.accepted)
         self._align(entry, patch.accepted)
 

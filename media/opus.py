@@ -12,11 +12,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .frame import RATE, SAMPLES, Frame
+from .frame import RATE, SAMPLES, SILENCE, Frame
 
 LONGEST = 6 * SAMPLES
 "Samples in the longest packet that Opus allows (120 ms), RFC 6716 section 2.1.4."
 _MAX_PACKET = 1275
+_EMPTY = 10
+"Bytes: no packet with any sound in it is so short."
 
 # opus_defines.h
 _APPLICATION_VOIP = 2048
@@ -125,6 +127,7 @@ class Encoder:
         self._packet = ctypes.create_string_buffer(_MAX_PACKET)
         self._application = _APPLICATION_RESTRICTED_LOWDELAY
         self._loss_percent = 0
+        self._silence = b""
 
     def __del__(self) -> None:
         for handle in getattr(self, "_handles", {}).values():
@@ -135,13 +138,25 @@ class Encoder:
         percent = round(loss * 100)
         # Off again only below 1 %: a line at the edge must not flap between two encoders.
         limit = 1 if self._application == _APPLICATION_VOIP else 2
+        before = self._application
         self._application = _APPLICATION_VOIP if percent > limit else _APPLICATION_RESTRICTED_LOWDELAY
+        if self._application != before:
+            self._silence = b""
         if percent != self._loss_percent and self._application == _APPLICATION_VOIP:
             self._set(self._handle(), _SET_PACKET_LOSS_PERC, max(5, min(percent, 30)))
         self._loss_percent = percent
 
     def encode(self, frame: Frame) -> bytes:
-        """One frame (320 samples) -> one packet."""
+        """One frame (320 samples) -> one packet. `SILENCE` itself, as idle legs send it, is soon repeated, not encoded:
+        a packet of a few bytes says that neither encoder nor decoder has anything left to forget."""
+        if frame is not SILENCE:
+            self._silence = b""
+            return self._encode(frame)
+        if not 0 < len(self._silence) <= _EMPTY:
+            self._silence = self._encode(frame)
+        return self._silence
+
+    def _encode(self, frame: Frame) -> bytes:
         pcm = np.ascontiguousarray(frame, dtype=np.int16)
         address = ctypes.c_void_p(pcm.ctypes.data)
         size = self._lib.opus_encode(self._handle(), address, len(pcm), self._packet, _MAX_PACKET)

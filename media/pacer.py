@@ -13,6 +13,8 @@ from .frame import TICK
 
 PHASES = 4
 SLOT = TICK / PHASES
+_STEPS, _WORST = 10_000, 2_000
+"Lateness is counted in steps of 0.1 ms."
 JOIN = (0.004, 0.016)
 "First and last moment for the first frame, seconds after the PBX has called."
 
@@ -63,18 +65,28 @@ class Pacer:
 
 
 class Lateness:
-    """The 99th percentile of how late the wakes were, over the last `span` seconds."""
+    """The 99th percentile of how late the wakes were, over the last `span` seconds, to 0.1 ms; up to 0.2 s."""
 
     def __init__(self, span: float = 10.0) -> None:
         self._span = span
-        self._seen: deque[tuple[float, float]] = deque()
+        self._seen: deque[tuple[float, int]] = deque()
+        # Counted, not sorted: to sort two thousand values each time it is asked for took half a millisecond.
+        self._counts = [0] * (_WORST + 1)
 
     def add(self, now: float, late: float) -> None:
-        self._seen.append((now, late))
+        step = min(round(late * _STEPS), _WORST)
+        self._seen.append((now, step))
+        self._counts[step] += 1
         while self._seen[0][0] < now - self._span:
-            self._seen.popleft()
+            self._counts[self._seen.popleft()[1]] -= 1
 
     def p99(self) -> float:
         """Seconds; 0.0 before the first wake."""
-        values = sorted(late for _, late in self._seen)
-        return values[min(len(values) - 1, len(values) * 99 // 100)] if values else 0.0
+        if not self._seen:
+            return 0.0
+        left = len(self._seen) - len(self._seen) * 99 // 100
+        for step in range(_WORST, 0, -1):
+            left -= self._counts[step]
+            if left <= 0:
+                return step / _STEPS
+        return 0.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from media import opus
-from media.frame import SAMPLES
+from media.frame import SAMPLES, SILENCE, Frame
 from tests.support.browser_leg import power_at, tone
 from tests.unit.media.synthetic import speech
 
@@ -72,3 +72,17 @@ def test_the_setting_does_not_flap_at_the_edge() -> None:
     assert encoder._application == lossy
     encoder.protect(0.0)
     assert encoder._application != lossy
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_silence_that_is_repeated_instead_of_encoded_leaves_no_trace_in_what_follows(loss: float) -> None:
+    def play(repeat: bool) -> list[Frame]:
+        encoder, decoder = opus.Encoder(), opus.Decoder()
+        encoder.protect(loss)
+        frames = [tone(440)(n) for n in range(20)] + [SILENCE] * 60 + [tone(440)(n) for n in range(20)]
+        return [decoder.decode(encoder.encode(frame if repeat else frame.copy())) for frame in frames]
+
+    repeated, encoded = play(repeat=True), play(repeat=False)
+    assert all(np.abs(frame).max() < 20 for frame in repeated[40:80])
+    for one, other in zip(repeated[80:], encoded[80:], strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 600, "of 6553"
