@@ -92,6 +92,11 @@ class Limits:
     """An AI sends every turn of all its calls by one token."""
     ai_burst: float = 4_000
 
+    @classmethod
+    def of(cls, per_second: float, ai_per_second: float) -> "Limits":
+        """Four seconds' worth may come at once."""
+        return cls(per_second, 4 * per_second, ai_per_second, 4 * ai_per_second)
+
 
 def _nothing(_: Ask) -> dict[str, str]:
     return {}
