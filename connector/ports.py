@@ -59,8 +59,9 @@ class Pbx(Protocol):
     async def snapshot(self) -> SnapshotTaken:
         """What is true now, read from the PBX."""
 
-    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
-        """Originates the patch and brings it into the call; returns when the PBX has confirmed the mode."""
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
+        """Originates the patch and brings it into the call; returns when the PBX has confirmed the mode. `name` is the
+        agent's, for the people of other services on this PBX."""
 
     async def switch(self, engaged: Engaged, mode: Mode) -> Engaged:
         """Changes the mode, live; returns when the PBX has confirmed."""

@@ -93,6 +93,7 @@ class Agent:
     channel: str
     instance: str
     mode: Mode
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ..domain.calls import Mode
 from ..domain.errors import AlreadyTaken, ChannelGone, PbxTimeout, PbxUnavailable, VerbRefused
 from ..ports import Engaged
 from .facts import Agent, uuid_in
-from .wire import Message
+from .wire import Message, decoded
 
 CONFIRM_S = 6.0
 """More than the 5 s that Asterisk tries to reach the media worker."""
@@ -111,7 +111,7 @@ class Legs:
                 return replace(wanted, channel=message["agent"])
             if what == "TakeoverRefused":
                 if message["reason"] == "busy":
-                    raise AlreadyTaken(wanted.call, message["by"] or "another agent")
+                    raise AlreadyTaken(wanted.call, decoded(message["byname"]) or "another agent")
                 raise ChannelGone(self._pbx, wanted.call.partition("~")[2])
             if what == "OriginateResponse" and message["response"] == "Failure":
                 self.forget(wanted.patch)

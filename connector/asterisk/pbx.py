@@ -195,7 +195,7 @@ class AsteriskPbx:
 
     # ---- verbs ----
 
-    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         """See `ports.Pbx`. Raises also `BadValue`, when a fact about the call or the endpoint must not reach AMI."""
         connection = self._live()
         patch = PatchId(endpoint.uuid)
@@ -219,6 +219,7 @@ class AsteriskPbx:
                 ai=ai,
                 instance=self._instance,
                 deadman_s=self._settings.deadman_s,
+                name=name,
                 deaf=call.ai.name in self._settings.deaf,
             ),
             mode,

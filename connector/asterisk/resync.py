@@ -11,8 +11,8 @@ from datetime import datetime
 from ..domain.calls import PatchId, Topology
 from ..domain.events import AgentPresent, CallChanged, SnapshotTaken
 from .facts import Agent, AiLeg, Channel, Hook, State, Tracked, known, nameless, recognised, uuid_in
-from .translate import inline, mode_of, pair, seen, show_all, topology_of
-from .wire import Message
+from .translate import inline, mode_of, pair, present, seen, show_all, topology_of
+from .wire import Message, decoded
 
 VARIABLES = (
     "TK_ID",
@@ -24,6 +24,7 @@ VARIABLES = (
     "TK_UID",
     "TK_MODE",
     "TK_INSTANCE",
+    "TK_NAME",
 )
 """What our dialplan leaves on the channels."""
 
@@ -75,7 +76,8 @@ def _agents(rows: Sequence[Message]) -> Iterator[tuple[str, Agent]]:
         mode, patch = mode_of(row.variables.get("TK_MODE", "")), uuid_in(row["channel"])
         if mode is not None and patch:
             call, instance = row.variables.get("TK_UID", ""), row.variables.get("TK_INSTANCE", "")
-            yield row["uniqueid"], Agent(call, PatchId(patch), row["channel"], instance, mode)
+            name = decoded(known(row.variables.get("TK_NAME", "")))
+            yield row["uniqueid"], Agent(call, PatchId(patch), row["channel"], instance, mode, name)
 
 
 def _ais(before: State, rows: Sequence[Message], stasis: AbstractSet[str]) -> Iterator[tuple[str, AiLeg]]:
@@ -121,4 +123,4 @@ def _with_memory(before: State, state: State, rows: Sequence[Message]) -> dict[s
 def _presences(state: State) -> Iterator[AgentPresent]:
     for agent in state.agents.values():
         if agent.call in state.calls:
-            yield AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode)
+            yield present(state, agent)

@@ -40,7 +40,7 @@ from .facts import (
     uuid_in,
     with_call,
 )
-from .wire import Message
+from .wire import Message, decoded
 
 Step = tuple[State, list[PbxEvent]]
 
@@ -134,7 +134,7 @@ def _rename(state: State, m: Message, _at: datetime) -> Step:
     agent = state.agents.get(channel.id)
     if agent is not None:
         state = replace(state, agents=put(state.agents, channel.id, replace(agent, channel=m["newname"])))
-        return state, [_present(state, channel.id)]
+        return state, [present(state, state.agents[channel.id])]
     return show(state, channel.id if channel.id in state.calls else state.call_of_ai(channel.id))
 
 
@@ -290,9 +290,9 @@ def _marked(state: State, m: Message, at: datetime) -> Step:
     return replace(seen(state, m, at), marks=state.marks | {m["uniqueid"]}), []
 
 
-def _present(state: State, channel: str) -> AgentPresent:
-    agent = state.agents[channel]
-    return AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode)
+def present(state: State, agent: Agent) -> AgentPresent:
+    """Tells an agent leg that the PBX has confirmed."""
+    return AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode, agent.name)
 
 
 def mode_of(text: str) -> Mode | None:
@@ -304,9 +304,9 @@ def _mode(state: State, m: Message, at: datetime) -> Step:
     if m["agent"] != m["channel"] or not patch or mode is None or m["uid"] not in state.calls:
         return state, []
     state = seen(state, m, at)
-    agent = Agent(m["uid"], PatchId(patch), m["agent"], m["instance"], mode)
+    agent = Agent(m["uid"], PatchId(patch), m["agent"], m["instance"], mode, decoded(m["name"]))
     state = replace(state, agents=put(state.agents, channel, agent))
-    return state, [_present(state, channel)]
+    return state, [present(state, agent)]
 
 
 def _refused(state: State, m: Message, _at: datetime) -> Step:

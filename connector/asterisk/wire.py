@@ -7,6 +7,7 @@ field here, because a line break in a value starts a second action and a comma i
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from ..domain.calls import Mode
 from ..domain.errors import BadValue
@@ -169,6 +170,7 @@ class Patch:
     ai: str
     instance: str
     deadman_s: float
+    name: str = ""
     deaf: bool = False
     """Whether the AI hears nothing while this agent has taken over."""
 
@@ -186,6 +188,8 @@ def originate(patch: Patch, mode: Mode, connect_ms: int) -> Action:
         "TK_INSTANCE": allowed("instance", patch.instance),
         "TK_DEADMAN": f"{patch.deadman_s:g}",
     }
+    if patch.name:
+        variables["TK_NAME"] = encoded(patch.name)
     if patch.deaf:
         variables["TK_DEAF"] = "1"
     return {
@@ -264,6 +268,25 @@ def show_dialplan(context: str) -> Action:
 PING: Action = {"Action": "Ping"}
 CORE_SETTINGS: Action = {"Action": "CoreSettings"}
 BRIDGE_LIST: Action = {"Action": "BridgeList"}
+
+MAX_NAME = 48
+"""Characters of an agent's name that go to the PBX."""
+_MAX_ENCODED = MAX_NAME * 12
+"""Four bytes of UTF-8 in three characters each."""
+
+
+def encoded(name: str) -> str:
+    """An agent's name as it may stand in a channel variable: ASCII letters, digits, and percent signs for the rest."""
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else f"%{byte:02X}" for byte in name[:MAX_NAME].encode()
+    )
+
+
+def decoded(text: str) -> str:
+    """A name out of a channel variable, whoever wrote it: without control characters, and no longer than ours."""
+    name = unquote(text[:_MAX_ENCODED], errors="replace") if text.isascii() else ""
+    return "".join(letter for letter in name if letter.isprintable())[:MAX_NAME].strip()
+
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 Version = tuple[int, int]

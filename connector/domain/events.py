@@ -50,7 +50,7 @@ class CallGone:
 
 @dataclass(frozen=True, slots=True)
 class AiGone:
-    """The AI leg ended while the caller stays, so far. ``paired``: an agent speaks with him, and they go on together."""
+    """The AI leg ended; the caller stays, so far. ``paired``: an agent speaks with him, and they go on together."""
 
     call: CallId
     paired: bool
@@ -65,13 +65,15 @@ class FellBack:
 
 @dataclass(frozen=True, slots=True)
 class AgentPresent:
-    """A patch is in the call in this mode, told by the PBX itself; ``instance`` is the service that owns it."""
+    """A patch is in the call in this mode, told by the PBX itself; ``instance`` is the service that owns it, ``name``
+    the agent's, where the PBX carries it."""
 
     call: CallId
     patch: PatchId
     channel: str
     instance: str
     mode: Mode
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

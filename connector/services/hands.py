@@ -87,6 +87,7 @@ class Hands:
         self._call = call
         self._id = engagement.id
         self._leg = engagement.leg
+        self._name = engagement.agent_name
         self._record = record
         self._closed = closed
         self._timing = timing
@@ -136,7 +137,8 @@ class Hands:
                     self._record.emergency(mode, None)
                 if self._endpoint is None:
                     raise LegNotReady(self._leg, "no-patch")
-                self._channel = (await self._pbx.engage(self._call, self._endpoint, mode)).channel
+                engaged = await self._pbx.engage(self._call, self._endpoint, mode, self._name)
+                self._channel = engaged.channel
             case SwitchTo(_, mode, emergency):
                 if emergency:
                     self._record.emergency(mode, was)
@@ -183,7 +185,7 @@ class Hands:
 
     def _failed(self, command: Errand, error: TakeoverError) -> Input:
         if isinstance(error, AlreadyTaken):
-            error = AlreadyTaken(self._call.id, self._rival())
+            error = AlreadyTaken(self._call.id, self._rival() or error.speaker)
         if not isinstance(command, GiveBack | ClosePatch | Verify):
             self.error = error
         log.info("engagement.refused", engagement=self._id, command=type(command).__name__, why=str(error))
@@ -196,10 +198,10 @@ class Hands:
         return Refused(command.seq, error.slug)
 
     def _rival(self) -> str:
-        """Who speaks instead of us: the PBX knows only the channel."""
+        """Who speaks instead of us, as far as we have seen; otherwise what the PBX said with its refusal must do."""
         others = self._registry.engagements(self._call.id)
         names = [e.agent_name for e in others if e.mode.speaks and e.id != self._id]
-        return names[-1] if names else "another service"
+        return names[-1] if names else ""
 
     def _engaged(self, mode: Mode) -> Engaged:
         return Engaged(self._call.id, self.patch or PatchId(""), self._channel, mode)

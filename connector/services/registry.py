@@ -58,7 +58,8 @@ class Registry:
     """Live calls, the engagements in them and the state of the PBXs. All methods are synchronous.
 
     `instance` names this service towards the PBXs: patches of other instances are shown as engagements of
-    "another service" and hold the floor, but cannot be changed from here.
+    their agent, or of "another service" where the PBX does not tell the name. They hold the floor, but cannot be
+    changed from here.
     """
 
     def __init__(self, pbxs: Iterable[str], instance: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -263,7 +264,7 @@ class Registry:
         known = self._foreign.get(event.patch)
         id_ = known or EngagementId(event.patch)
         since = self._engagements[id_].since if known else datetime.now(UTC)
-        name = f"another service ({event.instance})"
+        name = event.name or f"another service ({event.instance})"
         self._foreign[event.patch] = id_
         shown = Engagement(id_, event.call, "", name, "", Mode(event.mode), Phase.ACTIVE, since)
         if self._engagements.get(id_) != shown:

@@ -86,6 +86,7 @@ class FakeAgent:
     endpoint: Endpoint
     call: "FakeCall"
     deadman: asyncio.TimerHandle
+    name: str = ""
 
     @property
     def channel(self) -> str:
@@ -167,10 +168,10 @@ class FakeExchange:
             self.tell(refusal)
             if was is None:
                 self._end(agent)
-            raise AlreadyTaken(call.call.id, speaker.channel)
+            raise AlreadyTaken(call.call.id, speaker.name or "another service")
         agent.mode = mode
         call.agents[agent.patch] = agent
-        self.tell(AgentPresent(call.call.id, agent.patch, agent.channel, agent.instance, mode))
+        self.tell(AgentPresent(call.call.id, agent.patch, agent.channel, agent.instance, mode, agent.name))
 
     def out(self, agent: FakeAgent, why: str) -> None:
         """The leg ends, whatever the reason; un-mutes by itself."""
@@ -199,7 +200,9 @@ class FakeExchange:
         facts: list[CallChanged | AgentPresent] = []
         for call in self.calls.values():
             facts.append(CallChanged(call.call))
-            facts += [AgentPresent(call.call.id, a.patch, a.channel, a.instance, a.mode) for a in call.agents.values()]
+            facts += [
+                AgentPresent(call.call.id, a.patch, a.channel, a.instance, a.mode, a.name) for a in call.agents.values()
+            ]
         return SnapshotTaken(self.name, tuple(facts))
 
 
@@ -254,7 +257,7 @@ class FakePbx:
 
     # Verbs
 
-    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         def act() -> Engaged:
             found = self.exchange.calls.get(call.id)
             if found is None:
@@ -262,6 +265,7 @@ class FakePbx:
             if not isinstance(endpoint, FakeEndpoint) or endpoint.closed:
                 raise VerbRefused(self.name, "engage", "the agent leg could not be connected (reason 0)")
             agent = self._agent(found, endpoint, mode)
+            agent.name = name
             endpoint.watch(lambda: self.exchange.out(agent, "hangup"))
             self.exchange.enter(agent, mode)
             return Engaged(call.id, agent.patch, agent.channel, mode)

@@ -344,12 +344,14 @@ async def test_of_two_services_that_want_one_call_exactly_one_gets_it(lab: Lab) 
 async def test_the_other_services_agent_is_seen_and_named(lab: Lab) -> None:
     async with watched(lab, "one") as one, watched(lab, "two") as two:
         lab_call, call = await begin(lab, one)
-        agent = await engage(one, lab, call, Mode.TAKEOVER)
+        agent = await engage(one, lab, call, Mode.TAKEOVER, "Zoë, a=b ${EXTEN}")
         seen = await two.kind(AgentPresent)
-        assert (seen.instance, seen.patch) == ("one", agent.engaged.patch)
+        assert (seen.instance, seen.patch, seen.name) == ("one", agent.engaged.patch, "Zoë, a=b ${EXTEN}")
         with pytest.raises(AlreadyTaken) as caught:
             await engage(two, lab, await two.call(lab_call), Mode.BARGE)
-        assert caught.value.speaker == agent.engaged.channel
+        assert caught.value.speaker == "Zoë, a=b ${EXTEN}"
+        again = (await two.pbx.snapshot()).events
+        assert [event.name for event in again if isinstance(event, AgentPresent)] == ["Zoë, a=b ${EXTEN}"]
         assert (await one.kind(AgentRefused)).by == agent.engaged.channel
         await expect(lab_call.caller.recording, {"agent"})
         await lab_call.hangup()

@@ -140,8 +140,8 @@ def patch(lab: Lab) -> Patch:
     return Patch(lab.agents.host, lab.agents.port, str(uuid.uuid4()))
 
 
-async def engage(adapter: Watched, lab: Lab, call: Call, mode: Mode) -> Agent:
+async def engage(adapter: Watched, lab: Lab, call: Call, mode: Mode, name: str = "") -> Agent:
     """Brings an agent into a call."""
     endpoint = patch(lab)
-    engaged = await adapter.pbx.engage(call, endpoint, mode)
+    engaged = await adapter.pbx.engage(call, endpoint, mode, name)
     return Agent(engaged, await lab.agents.leg(endpoint.uuid))

@@ -342,7 +342,8 @@ class FakeAsterisk(FakeAmi):
         uid = call.caller.uniqueid
         if mode in ("barge", "takeover") and speaker not in (None, leg):
             by = speaker.name if speaker else ""
-            self._user("TakeoverRefused", leg, Uid=uid, Mode=mode, Reason="busy", By=by, Was=was)
+            name = speaker.variables.get("TK_NAME", "") if speaker else ""
+            self._user("TakeoverRefused", leg, Uid=uid, Mode=mode, Reason="busy", By=by, ByName=name, Was=was)
             if not was:
                 self._tell("Hangup", leg)
             return
@@ -351,7 +352,8 @@ class FakeAsterisk(FakeAmi):
         leg.variables["TK_MODE"] = mode
         self.audible[uid] = self.audible[uid] if speaker not in (None, leg) else mode != "takeover"
         leg.application = "BridgeAdd" if mode in ("barge", "takeover") else "ChanSpy"
-        self._user("TakeoverMode", leg, Uid=uid, Mode=mode, Caller=call.caller.name, Ai=call.ai.name)
+        names = {"Caller": call.caller.name, "Ai": call.ai.name, "Name": leg.variables.get("TK_NAME", "")}
+        self._user("TakeoverMode", leg, Uid=uid, Mode=mode, **names)
         if mode in ("barge", "takeover"):
             self._enter(leg, call.bridge)
 

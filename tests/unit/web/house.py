@@ -84,7 +84,7 @@ class StandInPbx:
         if self.fault is not None:
             raise self.fault
 
-    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode) -> Engaged:
+    async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         self._do("engage", call.id, mode)
         return Engaged(call.id, PatchId(endpoint.uuid), f"AudioSocket/{endpoint.uuid}", mode)
 

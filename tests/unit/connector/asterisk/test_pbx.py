@@ -228,10 +228,11 @@ async def test_wideband_is_asked_for_where_the_pbx_has_it(site: Site) -> None:
 
 async def test_a_second_speaker_is_refused_by_the_pbx_and_the_first_stays(site: Site) -> None:
     fake_call, call = await site.call()
-    first = await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+    first = await site.pbx.engage(call, fresh(), Mode.TAKEOVER, "Zoë, a=b")
+    assert (await site.adapter.kind(AgentPresent)).name == "Zoë, a=b"
     with pytest.raises(AlreadyTaken) as caught:
-        await site.pbx.engage(call, fresh(), Mode.BARGE)
-    assert caught.value.speaker == first.channel
+        await site.pbx.engage(call, fresh(), Mode.BARGE, "Ben")
+    assert caught.value.speaker == "Zoë, a=b"
     assert [leg.name for leg in fake_call.agents] == [first.channel]
 
 

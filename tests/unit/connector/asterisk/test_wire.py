@@ -1,5 +1,7 @@
 """AMI text: parsing, the guards, the action builders, the version gates."""
 
+import re
+
 import pytest
 
 from connector.asterisk import wire
@@ -160,6 +162,24 @@ def test_the_originate_carries_all_the_dialplan_needs() -> None:
 def test_the_originate_refuses_every_field_that_could_break_out(changed: dict[str, object]) -> None:
     with pytest.raises(BadValue):
         wire.originate(patch(**changed), Mode.TAKEOVER, 5000)
+
+
+@pytest.mark.parametrize(
+    "name", ["Anna", "Zoë, a=b", "a\r\nAction: Logoff", "${SHELL(id)}", "x|y;z\"'", "名" * 100, ""]
+)
+def test_a_name_goes_to_the_pbx_and_back_unable_to_break_out(name: str) -> None:
+    action = wire.originate(patch(name=name), Mode.TAKEOVER, 5000)
+    wire.guard(action)
+    sent = next((text for text in action["Variable"] if text.startswith("TK_NAME=")), "TK_NAME=")
+    assert re.fullmatch(r"TK_NAME=(?:[A-Za-z0-9]|%[0-9A-F]{2})*", sent)
+    assert wire.decoded(sent.removeprefix("TK_NAME=")) == "".join(c for c in name if c.isprintable())[:48]
+
+
+@pytest.mark.parametrize("text", ["%0D%0AEvent: x", "%FF%FE", "A" * 10_000, "%", "é", "%E2%80%AE"])
+def test_a_name_from_the_pbx_is_harmless_whoever_wrote_it(text: str) -> None:
+    name = wire.decoded(text)
+    assert len(name) <= 48
+    assert name.isprintable()
 
 
 def test_hangup_takes_a_name_or_an_id() -> None:
