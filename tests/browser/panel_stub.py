@@ -41,6 +41,9 @@ CSP = (
 _DRAIN = 0.6
 """Seconds after which nothing that was said before can still lie in a buffer on the way here."""
 
+_PAGE = 12
+"""Rows of the audit in one answer."""
+
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +62,7 @@ class PanelStub:
     calls: dict[str, Json] = field(default_factory=dict)
     turns: dict[str, list[Json]] = field(default_factory=dict)
     pbxs: dict[str, Json] = field(default_factory=dict)
+    audit: list[Json] = field(default_factory=list)
     asked: list[tuple[str, str, Json]] = field(default_factory=list)
     """Method, path below /api/v1 and body of every request, in order."""
     udp_blocked: bool = False
@@ -105,6 +109,15 @@ class PanelStub:
         }
         self.turns[call] = []
         return call
+
+    def record(
+        self, act: str, call: str | None, result: str | None = "ok", *, actor: str = "ben", **facts: str
+    ) -> None:
+        """An act on record, the latest first."""
+        at = stamp(60.0 - len(self.audit))
+        number = len(self.audit) + 1
+        row = {"number": number, "at": at, "ended_at": at if result else None, "actor": f"id-{actor}"}
+        self.audit.insert(0, {**row, "actor_name": actor, "act": act, "call": call, "result": result, "facts": facts})
 
     async def say(
         self, call: str, speaker: str, text: str, *, turn: str | None = None, final: bool = True, ago: float = 0.0
@@ -227,6 +240,7 @@ class PanelStub:
                 web.delete("/api/v1/session", self._logout),
                 web.put("/api/v1/session/duty", self._empty),
                 web.get("/api/v1/events", self._events),
+                web.get("/api/v1/audit", self._audit),
                 web.get("/api/v1/calls/{call}/transcript", self._transcript),
                 web.post("/api/v1/calls/{call}/engagements", self._engage),
                 web.post("/api/v1/calls/{call}/escalation", self._escalate),
@@ -293,11 +307,21 @@ class PanelStub:
         return {"id": "anna", "name": "Anna Berg", "role": self.role}
 
     async def _session(self, _: web.Request) -> web.Response:
-        return web.json_response({**self._me(), "destinations": {"alpha": ["billing", "night-desk", "voicemail"]}})
+        may = ["read-audit"] if self.role in ("supervisor", "admin") else []
+        return web.json_response(
+            {**self._me(), "may": may, "destinations": {"alpha": ["billing", "night-desk", "voicemail"]}}
+        )
 
     async def _logout(self, _: web.Request) -> web.Response:
         self.logged_in = False
         return web.Response(status=204)
+
+    async def _audit(self, request: web.Request) -> web.Response:
+        query = request.query
+        found = [one for one in self.audit if query.get("act", one["act"]) == one["act"]]
+        begin = int(query.get("cursor", "0"))
+        rest = len(found) > begin + _PAGE
+        return web.json_response({"audit": found[begin : begin + _PAGE], "next": str(begin + _PAGE) if rest else None})
 
     async def _empty(self, _: web.Request) -> web.Response:
         return web.Response(status=204)

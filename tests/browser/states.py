@@ -221,6 +221,29 @@ async def override(page: Page, stub: PanelStub) -> None:
 
 
 @state
+async def ladder(page: Page, stub: PanelStub) -> None:
+    maria = await calls(page, stub)
+    await stub.ask(maria, "Has asked for a person three times", "normal", by="caller", left=-40, ago=100)
+    await stub.climb(maria, "urgent", supervisors=True)
+    await expect(page.get_by_test_id("emergency-ladder")).to_be_visible()
+
+
+@state
+async def audit(page: Page, stub: PanelStub) -> None:
+    stub.role = "supervisor"
+    await page.reload()
+    maria = await calls(page, stub)
+    for actor in ("anna", "ben", "carla"):
+        stub.record("login", None, "ok" if actor != "carla" else "not-logged-in", actor=actor, address="192.0.2.17")
+        stub.record("read-transcript", maria, actor=actor, from_="192.0.2.17")
+        stub.record("takeover", maria, "ok" if actor == "ben" else "already-taken", actor=actor, speaker="Ben Ortiz")
+        stub.record("release", maria, actor=actor, note="Refund approved.")
+        stub.record("transfer", maria, None, actor=actor, to="night-desk")
+    await page.get_by_test_id("audit").click()
+    await expect(page.get_by_test_id("audit-row")).to_have_count(12)
+
+
+@state
 async def check_before_duty(page: Page, stub: PanelStub) -> None:
     await calls(page, stub)
     await page.keyboard.press("q")

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,3 +309,25 @@ async def test_a_server_restarted_under_an_open_panel(house: House, toned: Brows
         await banner(page, "live")
         await hears(call, AGENT_HZ, again)
         await call.hangup()
+
+
+async def test_a_supervisor_finds_a_takeover_in_the_audit_and_takes_it_home(house: House, toned: Browser) -> None:
+    await house.server.add_user("carla", role="supervisor")
+    call = await house.call()
+    async with seated(house, toned) as anna, seated(house, toned, "carla") as carla:
+        await on_duty(anna)
+        await anna.get_by_test_id("call-row").click()
+        await anna.get_by_test_id("mode-takeover").click()
+        await banner(anna, "live")
+        await expect(anna.get_by_test_id("audit")).to_be_hidden()
+        await carla.get_by_test_id("audit").click()
+        await carla.get_by_test_id("audit-act").select_option("takeover")
+        rows = carla.get_by_test_id("audit-row").filter(has_text=house.id(call))
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("anna")
+        async with carla.expect_download() as download:
+            await carla.get_by_test_id("audit-csv").click()
+        text = await asyncio.to_thread(Path(await (await download.value).path()).read_text)
+        assert [line for line in text.splitlines() if house.id(call) in line and "takeover" in line]
+        assert text.startswith("number,at,")
+    await call.hangup()

@@ -5,9 +5,9 @@ import gzip
 import re
 
 import pytest
-from playwright.async_api import Browser, Dialog, Page, expect
+from playwright.async_api import Browser, Dialog, Page, async_playwright, expect
 
-from .panel_stub import CHROMIUM, STATIC, Json, PanelStub
+from .panel_stub import ARGUMENTS, CHROMIUM, STATIC, Json, PanelStub
 
 AUDIBLE = 1000
 """Of 32767: well below the beep, well above a coder's idle noise."""
@@ -130,10 +130,10 @@ async def test_a_call_that_nobody_takes_gets_louder_and_calls_supervisors(page: 
     await expect(card).to_contain_text("asked by the caller (key 0)")
     await expect(page.get_by_test_id("emergency-ladder")).to_be_hidden()
     await stub.climb(call, "urgent")
-    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came in time: more urgent now")
+    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came: more urgent now")
     await expect(card).to_have_attribute("data-priority", "urgent")
     await stub.climb(call, "emergency", supervisors=True)
-    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came in time: supervisors are called")
+    await expect(page.get_by_test_id("emergency-ladder")).to_have_text("Nobody came: supervisors called")
     await expect(page.get_by_role("alert").filter(has_text="Emergency: Maria Keller. Wants a person")).to_have_count(1)
 
 
@@ -553,6 +553,52 @@ async def test_a_busy_media_server_is_asked_again(page: Page, stub: PanelStub) -
     await page.get_by_test_id("duty-on").click()
     await expect(page.get_by_test_id("duty-off")).to_be_visible()
     await expect(page.get_by_test_id("toast")).to_have_count(0)
+
+
+async def test_a_denied_microphone_is_explained_and_can_be_allowed_afterwards(stub: PanelStub) -> None:
+    stub.logged_in = True
+    asking = [one for one in ARGUMENTS if one != "--use-fake-ui-for-media-stream"]  # nobody clicks "Allow" by itself
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=CHROMIUM, args=asking) as browser,
+        await browser.new_page(locale="en-GB") as page,
+    ):
+        await page.goto(stub.url)
+        await page.get_by_test_id("duty-on").click()
+        fault = page.locator('[data-testid="fault"][data-fault="microphone"]')
+        await expect(fault).to_contain_text("Allow it by the symbol in the address bar")
+        await expect(page.get_by_test_id("duty-state")).to_have_text("Off duty")
+        assert [path for _, path, _ in stub.asked if path.startswith("/legs")] == []
+        await page.context.grant_permissions(["microphone"])
+        await fault.get_by_role("button", name="Try again").click()
+        await expect(fault).to_have_count(0)
+        await page.get_by_test_id("duty-on").click()
+        await expect(page.get_by_test_id("duty-off")).to_be_visible()
+
+
+async def test_supervisors_read_the_audit_page_by_page_and_as_a_file(page: Page, stub: PanelStub) -> None:
+    await expect(page.get_by_test_id("audit")).to_be_hidden()
+    stub.role = "supervisor"
+    await page.reload()
+    for number in range(14):
+        stub.record("takeover" if number % 7 else "login", f"alpha~{number}", reason="<b>=1+1</b>\u202e")
+    await page.get_by_test_id("audit").click()
+    rows = page.get_by_test_id("audit-row")
+    await expect(rows).to_have_count(12)
+    await expect(rows.first).to_contain_text("reason: <b>=1+1</b>")
+    await page.get_by_test_id("audit-more").click()
+    await expect(rows).to_have_count(14)
+    await expect(page.get_by_test_id("audit-more")).to_be_hidden()
+    await page.get_by_test_id("audit-act").select_option("login")
+    await expect(rows).to_have_count(2)
+    await expect(page.get_by_test_id("audit-csv")).to_have_attribute(
+        "href", "/api/v1/audit/export?act=login&format=csv"
+    )
+    await page.get_by_test_id("audit-act").select_option("transfer")
+    await expect(page.get_by_test_id("audit-told")).to_have_text("Nothing on record matches.")
+    stub.fail("GET", "/audit", 503, "store-unavailable")
+    await page.get_by_test_id("audit-act").select_option("")
+    await expect(page.get_by_test_id("toast")).to_be_visible()  # above the dialog, where it can be read
 
 
 async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:

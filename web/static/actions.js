@@ -33,7 +33,8 @@ export async function start() {
   try {
     const session = await api.session();
     prepare(session.ice_servers ?? []);
-    store.dispatch({ type: "site", facts: { destinations: session.destinations ?? {} } });
+    const audit = (session.may ?? []).includes("read-audit");
+    store.dispatch({ type: "site", facts: { destinations: session.destinations ?? {}, audit } });
   } catch (error) {
     prepare([]);
     failed(error); // the events connection retries by itself

@@ -103,6 +103,19 @@ export const api = {
   transfer: (id, to) => call("POST", `/calls/${part(id)}/transfer`, { to }),
   /** @param {string} id @param {string} outcome @param {string} note */
   wrapUp: (id, outcome, note) => call("POST", `/calls/${part(id)}/wrap-up`, { outcome, note }),
+  /** @param {URLSearchParams} wanted @param {string|null} cursor */
+  audit: (wanted, cursor) => {
+    const query = new URLSearchParams(wanted);
+    if (cursor) query.set("cursor", cursor);
+    return call("GET", `/audit?${query}`);
+  },
   /** @param {string} id */
   hangup: (id) => call("POST", `/calls/${part(id)}/hangup`, {}),
 };
+
+/** Where the audit is to be had as a file. @param {URLSearchParams} wanted @param {string} format */
+export function auditFile(wanted, format) {
+  const query = new URLSearchParams(wanted);
+  query.set("format", format);
+  return `/api/v1/audit/export?${query}`;
+}

@@ -57,7 +57,7 @@ export const START = {
   after: null,
   answered: new Map(),
   wrapUp: null,
-  site: { destinations: {}, wrapUp: true },
+  site: { destinations: {}, wrapUp: true, audit: false },
   measured: new Map(),
   notices: [],
   dialog: null,

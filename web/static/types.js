@@ -90,13 +90,14 @@
  *   | {kind: "shortcuts"}
  *   | {kind: "move-line"}
  *   | {kind: "check"}
+ *   | {kind: "audit"}
  *   | {kind: "help", call: string}
  *   | {kind: "keypad", call: string}
  *   | {kind: "transfer", call: string}
  *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
  */
 
-/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean}} Site what this server offers: transfer keys by PBX, and whether it takes outcomes */
+/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean, audit: boolean}} Site what this server offers me: transfer keys by PBX, whether it takes outcomes and shows the audit */
 
 /**
  * @typedef {object} State

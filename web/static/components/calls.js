@@ -149,7 +149,8 @@ const rows = new WeakMap();
 function countdown(call) {
   const at = call.escalation?.deadline_at;
   if (!at) return "";
-  return duration(Math.max(0, Math.ceil((Date.parse(at) - now()) / 1000)));
+  const left = Math.ceil((Date.parse(at) - now()) / 1000);
+  return left < 0 ? t("emergency.late", { time: duration(-left) }) : duration(left);
 }
 
 /** @param {Row} drawn @param {Call} call */

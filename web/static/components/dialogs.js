@@ -7,6 +7,7 @@ import { destinationsOf, name } from "../derive.js";
 import { clean, h, icon, Part } from "../dom.js";
 import { enable, enabled, SHORTCUTS } from "../keys.js";
 import { t } from "../messages.js";
+import { failed } from "../notices.js";
 import { store } from "../store.js";
 import "./check.js";
 
@@ -49,6 +50,7 @@ class Dialogs extends Part {
   body(asked, state) {
     if (asked.kind === "shortcuts") return this.sheet();
     if (asked.kind === "check") return this.check(state);
+    if (asked.kind === "audit") return this.audit();
     if (asked.kind === "move-line")
       return this.question("headset", t("move.title"), t("move.text"), [
         button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
@@ -87,6 +89,20 @@ class Dialogs extends Part {
         button(t("close"), "check-close", () => this.close()),
         state.line.state === "up" ? null : on,
       ),
+    ];
+  }
+
+  /** @returns {Node[]} */
+  audit() {
+    import("./audit.js").catch(failed);
+    return [
+      h(
+        "header",
+        {},
+        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, icon("scroll-text"), t("audit.title")),
+        button(t("close"), "audit-close", () => this.close()),
+      ),
+      document.createElement("tk-audit"),
     ];
   }
 

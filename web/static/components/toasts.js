@@ -10,14 +10,36 @@ import { store } from "../store.js";
 const ICONS = { info: "info", good: "check", error: "circle-alert" };
 
 class Toasts extends Part {
+  /** @type {State["dialog"]} */
+  dialog = null;
+
   constructor() {
     super();
-    this.list = h("div", { class: "toasts", "aria-live": "polite", role: "status", "aria-label": t("toasts.label") });
+    this.list = h("div", {
+      class: "toasts",
+      popover: "manual",
+      "aria-live": "polite",
+      role: "status",
+      "aria-label": t("toasts.label"),
+    });
     this.content = [this.list];
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.list.showPopover();
   }
 
   /** @param {State} state */
   update(state) {
+    if (state.dialog !== this.dialog) {
+      this.dialog = state.dialog;
+      // A dialog opens above everything that was there before it, also above what says that something went wrong in it.
+      requestAnimationFrame(() => {
+        this.list.hidePopover();
+        this.list.showPopover();
+      });
+    }
     keyed(
       this.list,
       state.notices,

@@ -2,7 +2,7 @@
 // Name, PBXs, connection, and who I am.
 
 import * as actions from "../actions.js";
-import { attribute, clean, h, icon, keyed, Part, say, setIcon, svg } from "../dom.js";
+import { attribute, clean, h, icon, keyed, Part, say, setIcon, show, svg } from "../dom.js";
 import { choose, language, LANGUAGES, t } from "../messages.js";
 import { store } from "../store.js";
 
@@ -34,6 +34,18 @@ class Topbar extends Part {
       ),
     );
     const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: "/static/icons.svg#mark" }));
+    this.audit = h(
+      "button",
+      {
+        class: "quiet",
+        type: "button",
+        title: t("audit.title"),
+        "aria-label": t("audit.title"),
+        "data-testid": "audit",
+        on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "audit" } }) },
+      },
+      icon("scroll-text"),
+    );
     this.content = [
       h(
         "header",
@@ -44,6 +56,7 @@ class Topbar extends Part {
         this.lamp,
         this.who,
         languages,
+        this.audit,
         this.theme,
         h(
           "button",
@@ -86,6 +99,7 @@ class Topbar extends Part {
     say(this.lampText, text);
     attribute(this.lamp, "title", up ? t("link.title") : text);
     say(this.who, clean(state.me?.name));
+    show(this.audit, state.site.audit);
     keyed(
       this.pbxs,
       state.pbxs,
