@@ -9,7 +9,7 @@ from . import audiosocket, pipeline, sdp
 from .leg import Leg, Patch
 from .messages import Intruder, LegDown, LegState, LegUp, MediaSettings, PatchDown, PatchUp, Quality, Report
 from .pacer import PHASES, Due, Lateness, Pacer
-from .rtc import Network
+from .rtc import Network, Peer
 from .sip import SipServer
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Engine:
         self._tell = tell
         self._tasks = tasks
         self._legs: dict[str, Leg] = {}
-        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._serving: dict[Peer, asyncio.Task[None]] = {}
         self._phases: list[list[Leg]] = [[] for _ in range(PHASES)]
         self._patches: dict[str, Leg] = {}
         self._states: dict[str, LegState] = {}
@@ -94,27 +94,37 @@ class Engine:
                 self._failed.set_exception(fault)
 
     async def open_leg(self, leg: str, offer: str) -> str:
-        """Our SDP answer; raises Refusal."""
+        """Our SDP answer; raises Refusal.
+
+        For a leg that exists it is a new connection of the same browser, after its network has changed: leg and
+        patch stay, and it takes the place of the old connection when it stands. If it never does, nothing changes.
+        """
         try:
             parsed = sdp.parse(offer)
         except sdp.BadOffer as fault:
             raise Refusal(str(fault)) from None
-        entry = Leg(leg, parsed, self._network, suppression=self._settings.suppression)
-        try:
-            answer = await entry.peer.answer()
-        except OSError as fault:
-            await entry.peer.close()
-            raise Refusal(f"no port for the browser: {fault}") from None
-        self._legs[leg] = entry
-        min(self._phases, key=len).append(entry)
-        self._serving[leg] = self._tasks.create_task(self._serve(entry), name=f"leg {leg}")
+        entry = self._legs.get(leg)
+        if entry is None:
+            entry = Leg(leg, parsed, self._network, suppression=self._settings.suppression)
+            answer = await self._answer(entry.peer)
+            self._legs[leg] = entry
+            min(self._phases, key=len).append(entry)
+            self._start(entry, entry.peer)
+            return answer
+        await self._retire(entry, but=entry.peer)
+        peer = entry.connect(parsed)
+        answer = await self._answer(peer)
+        if self._legs.get(leg) is not entry:
+            await peer.close()
+            raise Refusal("no-such-leg")
+        entry.connections.append(peer)
+        self._start(entry, peer)
         return answer
 
     async def close_leg(self, leg: str) -> None:
         """Idempotent; returns when the leg is gone."""
-        if task := self._serving.get(leg):
-            task.cancel()
-            await asyncio.wait([task])
+        if entry := self._legs.get(leg):
+            await self._retire(entry, but=None)
 
     def set_leg(self, leg: str, *, muted: bool | None, suppression: bool | None, hold: bool | None) -> None:
         """None leaves a switch as it is; raises Refusal."""
@@ -183,15 +193,43 @@ class Engine:
             return entry
         raise Refusal("no-such-leg")
 
-    async def _serve(self, leg: Leg) -> None:
+    @staticmethod
+    async def _answer(peer: Peer) -> str:
+        try:
+            return await peer.answer()
+        except OSError as fault:
+            await peer.close()
+            raise Refusal(f"no port for the browser: {fault}") from None
+
+    def _start(self, leg: Leg, peer: Peer) -> None:
+        self._serving[peer] = self._tasks.create_task(self._serve(leg, peer), name=f"leg {leg.id}")
+
+    async def _retire(self, leg: Leg, *, but: Peer | None) -> None:
+        old = [self._serving[peer] for peer in leg.connections if peer is not but]
+        for task in old:
+            task.cancel()
+        if old:
+            await asyncio.wait(old)
+
+    def _stands(self, leg: Leg, peer: Peer) -> None:
+        leg.use(peer)
+        for other in leg.connections:
+            if other is not peer:
+                self._serving[other].cancel()
+        self._tell(LegUp(leg.id))
+
+    async def _serve(self, leg: Leg, peer: Peer) -> None:
         why = "closed"
         try:
-            why = await leg.peer.serve(lambda: self._tell(LegUp(leg.id)))
+            why = await peer.serve(lambda: self._stands(leg, peer))
         except Exception:  # one browser must not end the others; it is logged and its leg is reported down
             log.exception("leg %s failed", leg.id)
             why = "internal-error"
         finally:
-            self._drop(leg, why)
+            leg.connections.remove(peer)
+            del self._serving[peer]
+            if not leg.connections:
+                self._drop(leg, why)
 
     def _align(self, leg: Leg, opened: float) -> None:
         """Choose the leg's phase anew for its patch: see `Pacer.join`."""
@@ -209,7 +247,7 @@ class Engine:
         for phase in self._phases:
             if leg in phase:
                 phase.remove(leg)
-        del self._legs[leg.id], self._serving[leg.id]
+        del self._legs[leg.id]
         self._states.pop(leg.id, None)
         self._tell(LegDown(leg.id, why))
 

@@ -51,7 +51,11 @@ class Leg:
 
     def __init__(self, leg: str, offer: sdp.Offer, network: Network, *, suppression: bool) -> None:
         self.id = leg
-        self.peer = Peer(offer, network, self._packet)
+        self._network = network
+        self.peer = self.connect(offer)
+        "The connection in use."
+        self.connections = [self.peer]
+        "Those that stand or are being made; the leg lives as long as one of them."
         self.voice = Voice(enabled=suppression)
         self.patch: Patch | None = None
         self.on_first_frame: Callable[[], None] | None = None
@@ -70,6 +74,22 @@ class Leg:
         self._detached = -APART
         self._ssrc: int | None = None
         self._lost_before = (0, 0)
+
+    def connect(self, offer: sdp.Offer) -> Peer:
+        """A connection of the same browser, whose packets count once it is in use."""
+
+        def packet(packet: rtp.Rtp, now: float) -> None:
+            if self.peer is peer:
+                self._packet(packet, now)
+
+        peer = Peer(offer, self._network, packet)
+        return peer
+
+    def use(self, peer: Peer) -> None:
+        """This connection stands: sound goes through it from now on, whatever the leg is doing."""
+        self.peer = peer
+        # The browser's decoder is new, so the encoder must not refer to what it has sent before.
+        self._encoder = opus.Encoder()
 
     @property
     def ready(self) -> float | None:

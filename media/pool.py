@@ -129,6 +129,16 @@ class Pool:
         why = reply.why if isinstance(reply, m.Refused) else "no answer"
         raise Overloaded(f"media worker {worker.number}: {why}") if why.startswith("worker-") else LegRefused(why)
 
+    async def renew_leg(self, leg: str, offer: str) -> OpenedLeg:
+        """Answer a new offer of the same browser, after its network has changed: leg and patch stay, and the new
+        connection takes the old one's place (another `LegUp`) when it stands. Raises LegNotReady, LegRefused."""
+        worker = self._leg(leg).worker
+        reply = await worker.ask(m.OpenLeg(worker.number_request(), leg, offer))
+        if isinstance(reply, m.Opened):
+            return OpenedLeg(leg, reply.answer)
+        why = reply.why if isinstance(reply, m.Refused) else "no answer"
+        raise LegNotReady(leg, why) if why in ("no-such-leg", "worker-lost", "worker-late") else LegRefused(why)
+
     async def close_leg(self, leg: str) -> None:
         """Idempotent; closes its patch too."""
         if state := self._legs.get(leg):

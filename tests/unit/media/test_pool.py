@@ -227,6 +227,43 @@ async def test_a_browser_that_goes_takes_its_patch_along(pool: Pool, events: Eve
                 await pbx.closed.wait()
 
 
+async def test_a_new_connection_goes_on_with_the_call(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (old, leg), BrowserLeg(tone(2500)) as new:
+        endpoint = await pool.open_patch(leg)
+        async with PbxEnd(endpoint, hertz=400) as pbx:
+            await asyncio.sleep(0.5)
+            renewed = await pool.renew_leg(leg, await new.offer())
+            assert renewed.leg == leg
+            await new.accept(renewed.answer)
+            async with asyncio.timeout(10):
+                while power_at(pbx.sound(0.3), 2500, 8000) < -25 or power_at(new.hearing(0.3), 400, 48000) < -25:  # noqa: ASYNC110  heard, not told
+                    await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                while old.state != "closed":  # noqa: ASYNC110  aiortc has an event for it only before it is there
+                    await asyncio.sleep(0.05)
+            assert power_at(pbx.sound(0.3), 1500, 8000) < -30
+            assert not pbx.closed.is_set()
+        assert len([event for event in events.seen if isinstance(event, LegUp)]) == 2
+        assert not [event for event in events.seen if isinstance(event, LegDown)]
+        await pool.close_leg(leg)
+        assert (await events.next(LegDown)).why == "closed"
+
+
+async def test_a_new_connection_that_never_stands_changes_nothing() -> None:
+    async with Pool(dataclasses.replace(SETTINGS, connect_s=0.5)) as pool, connected(pool) as (old, leg):
+        async with BrowserLeg() as new, PbxEnd(await pool.open_patch(leg)) as pbx:
+            await pool.renew_leg(leg, await new.offer())
+            await asyncio.sleep(1.5)
+            assert pool.alive(leg)
+            assert power_at(pbx.sound(0.3), 1500, 8000) > -25
+        await old.close()
+        async with asyncio.timeout(10):
+            while pool.not_alive_reason(leg) != "no-such-leg":  # noqa: ASYNC110  the pool is asked
+                await asyncio.sleep(0.05)
+        with pytest.raises(LegNotReady, match="no-such-leg"):
+            await pool.renew_leg(leg, "v=0")
+
+
 async def test_a_browser_that_never_connects_is_dropped() -> None:
     async with Pool(dataclasses.replace(SETTINGS, connect_s=1.0)) as pool, BrowserLeg() as browser:
         events = Events(pool)
