@@ -80,6 +80,7 @@ def page_routes(files: Mapping[str, File], guard: Guard, site: Site, journal: Jo
         # Not a redirect: a link followed from another site would not carry a SameSite=Strict cookie to its target.
         page = (
             '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Takeover</title>'
+            '<link rel="icon" href="/static/favicon.svg" type="image/svg+xml">'  # else browsers ask for /favicon.ico
         )
         response = web.Response(text=page, content_type="text/html")
         response.set_cookie(site.cookie, session, path="/", secure=site.https, httponly=True, samesite="Strict")

@@ -128,8 +128,8 @@ Takeover demo: Asterisk {installation.version}, {len(SEATS)} callers who talk to
            (good once, for ten minutes; later: {url}
             as {agent.username} / {agent.password}, or {admin.username} / {admin.password})
 
-  Put on a headset, press "On duty", select a call and press "Takeover": the AI falls silent, and you talk. The
-  caller waits for you and answers when you stop. "Return" gives the call back, and the AI passes your note on.
+  Put on a headset, press "Go on duty", select a call and press "Takeover": the AI falls silent, and you talk. The
+  caller waits for you and answers when you stop. "Return to AI" gives the call back, and the AI passes your note on.
   After a minute {CLAIM.caller_name}'s AI asks for a human.
 
   Ctrl-C ends everything.
