@@ -75,7 +75,7 @@ async def site(installation: Installation) -> AsyncIterator[Site]:
             "ais": [{"name": "bot", "match": f"^AudioSocket/127.0.0.1:{port}/"}],
             "destinations": {"support": "lab-destination,s,1"},
         }
-        server = Server(pbx={"lab": pbx}, more={"escalation": {"ladder": LADDER}})
+        server = Server(pbx={"lab": pbx}, more={"escalation": {"ladder": LADDER, "caller_digit": "0"}})
         await stack.enter_async_context(server)
         takeover = Takeover(server.url, await server.add_token("bot", role="ai", ai="bot"))
         bots.append(VoiceBot(await stack.enter_async_context(takeover)))
@@ -143,8 +143,24 @@ async def test_a_call_for_a_person_that_nobody_answers_ends_at_the_fallback(site
     assert asked.expect(201)["step"] == 0
     await arrived
     acts = (await site.server.get(f"audit?call={call}")).expect(200)["audit"]
-    steps = [row["facts"] for row in acts if row["act"] == "escalation-step" and row["kind"] == "intent"]
-    assert [(one["step"], one.get("to")) for one in steps] == [("1", None), ("2", "support")]
+    steps = [row["facts"] for row in acts if row["act"] == "escalation-step"]
+    assert {one["step"]: one.get("to") for one in steps} == {"1": None, "2": "support"}
     assert not caller.ended.is_set()
+    await caller.hangup()
+    await site.lab.no_channels()
+
+
+async def test_a_caller_asks_for_a_person_with_a_digit(site: Site) -> None:
+    caller, call = await site.dialled()
+    await lines(site, call, 1)
+    caller.media.send_dtmf("0")
+    async with asyncio.timeout(15):
+        while True:
+            asked = (await site.server.get(f"calls/{call}")).expect(200)["escalation"]
+            if asked is not None:
+                break
+            await asyncio.sleep(0.1)
+    assert (asked["by"], asked["reason"]) == ("caller", "The caller pressed 0.")
+    assert asked["deadline_at"] is None
     await caller.hangup()
     await site.lab.no_channels()
