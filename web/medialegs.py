@@ -21,6 +21,15 @@ class MediaLegs:
         except media.Overloaded as error:
             raise Overloaded(f"{error}.") from None
 
+    async def renew_leg(self, leg: str, offer: str) -> media.OpenedLeg:
+        """Raises as `open_leg`, and `LegNotReady` where there is no such leg any more."""
+        try:
+            return await self._pool.renew_leg(leg, offer)
+        except media.LegRefused as error:
+            raise BadRequest(Fault("sdp", "", error.reason)) from None
+        except media.LegNotReady as error:
+            raise LegNotReady(leg, error.reason) from None
+
     async def close_leg(self, leg: str) -> None:
         await self._pool.close_leg(leg)
 

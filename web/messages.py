@@ -62,7 +62,8 @@ class NewLeg(Body):
     sdp: Annotated[str, Field(min_length=1, max_length=MAX_SDP)]
     type: Literal["offer"]
     replace: bool | Annotated[str, Field(max_length=64)] = False
-    """True, or the id of the leg to be replaced: whichever leg this session has."""
+    """True: whichever leg this session has is closed, and what it was engaged in ends. The leg's own id: it gets a new
+    connection, after a change of network, and an engagement goes on."""
 
 
 class ChangeLeg(Body):

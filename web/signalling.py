@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import structlog
 from typing_extensions import TypedDict
 
+from connector.domain.errors import LegNotReady
+
 from .auth import Principal
 from .errors import BadRequest, Fault, LegExists, NotFound
 from .messages import ChangeLeg, NewLeg
@@ -29,6 +31,9 @@ class Legs(Protocol):
 
     async def open_leg(self, offer: str, owner: str) -> Opened:
         """Raises `ValueError` for an offer that cannot be answered, in words; `Overloaded` when there is no room."""
+
+    async def renew_leg(self, leg: str, offer: str) -> Opened:
+        """A new connection of the same browser. Raises as `open_leg`, and `LegNotReady` where there is no such leg."""
 
     async def close_leg(self, leg: str) -> None: ...
 
@@ -67,9 +72,20 @@ class Desk:
         self._by_session: dict[str, str | None] = {}
         """None while the leg is being opened."""
 
-    async def open(self, principal: Principal, offer: str, *, replace: bool) -> Opened:
-        """Answers an offer. Raises `LegExists`, `BadRequest`."""
+    async def open(self, principal: Principal, offer: str, *, replace: bool | str) -> Opened:
+        """Answers an offer. Raises `LegExists`, `BadRequest`.
+
+        `replace` True is another window: it gets a new leg, and the old one's engagement ends. The leg's own id is the
+        same window on another network: the leg goes on, and with it the engagement.
+        """
         session = principal.session
+        if (leg := self._by_session.get(session)) and leg == replace:
+            try:
+                return await self._legs.renew_leg(leg, offer)
+            except ValueError as error:
+                raise BadRequest(Fault("sdp", "", str(error))) from None
+            except LegNotReady:
+                log.info("leg-not-renewed", leg=leg)  # it went meanwhile: then a new one is what is wanted
         if session in self._by_session:
             leg = self._by_session[session]
             if leg is None or not replace:
@@ -159,7 +175,7 @@ def leg_routes(desk: Desk) -> list[Route]:
 
     async def create(ask: Ask) -> Mapping[str, Any]:
         body = ask.body(NewLeg)
-        opened = await desk.open(ask.principal, body.sdp, replace=bool(body.replace))
+        opened = await desk.open(ask.principal, body.sdp, replace=body.replace)
         return {"leg": opened.leg, "sdp": opened.answer, "type": "answer"}
 
     async def mine(ask: Ask) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from connector.domain.calls import (
     Topology,
     call_id,
 )
-from connector.domain.errors import TakeoverError
+from connector.domain.errors import LegNotReady, TakeoverError
 from connector.domain.events import AgentGone, CallChanged, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from connector.domain.people import ActorRole
 from connector.ports import Endpoint, Engaged
@@ -126,6 +126,12 @@ class StandInLegs:
             raise self.refuse
         leg = uuid.uuid4().hex[:12]
         self.open[leg] = owner
+        return Opened(leg)
+
+    async def renew_leg(self, leg: str, offer: str) -> Opened:
+        await asyncio.sleep(0)
+        if leg not in self.open:
+            raise LegNotReady(leg, "no-such-leg")
         return Opened(leg)
 
     async def close_leg(self, leg: str) -> None:

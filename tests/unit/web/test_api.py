@@ -79,6 +79,21 @@ async def test_a_leg_belongs_to_its_session(house: House) -> None:
     assert house.legs.open == {}
 
 
+async def test_a_leg_is_renewed_by_its_own_id_and_replaced_by_true(house: House) -> None:
+    anna = await house.person("anna")
+    leg = await anna.leg()
+    offer = {"sdp": "v=0", "type": "offer"}
+    assert (await anna.ask("POST", "legs", offer)).status == 409
+    renewed = await anna.ask("POST", "legs", {**offer, "replace": leg})
+    assert (renewed.status, renewed.body["leg"], list(house.legs.open)) == (201, leg, [leg])
+    house.legs.open.clear()  # it died, and nobody has told yet
+    fresh = await anna.ask("POST", "legs", {**offer, "replace": leg})
+    assert fresh.status == 201
+    assert fresh.body["leg"] != leg
+    other = await anna.ask("POST", "legs", {**offer, "replace": True})
+    assert list(house.legs.open) == [other.body["leg"]] != [fresh.body["leg"]]
+
+
 async def test_of_two_legs_at_once_one_is_opened(house: House) -> None:
     anna = await house.person("anna")
     offer = {"sdp": "v=0", "type": "offer", "replace": True}
