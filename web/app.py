@@ -30,7 +30,7 @@ from .middleware import Handler, errors_to_problems, security_headers
 from .pages import File, page_routes
 from .routing import Limits, Route, Router
 from .signalling import Desk, leg_routes
-from .socket import event_routes
+from .socket import Incoming, event_routes
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body; the largest that is meant is an SDP offer of some 6 kB."""
@@ -106,7 +106,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *event_routes(parts.hub, parts.desk),
         *page_routes(parts.files, parts.guard, parts.site, parts.store.audit),
     ]
-    return [*found, openapi_route(found, parts.version)]
+    return [*found, openapi_route(found, parts.version, Incoming)]
 
 
 def _ending(parts: Parts) -> Callable[[Principal, str], Awaitable[None]]:

@@ -126,6 +126,10 @@ class Route:
     """What else the audit keeps of it; never a secret, nor what was said."""
     limited: bool = True
     """Whether it is refused to who asks too often; a way out never is."""
+    content: tuple[str, ...] = ()
+    """Types of an answer that is no JSON object of that shape."""
+    errors: tuple[type[Exception], ...] = ()
+    """What its handler may raise beside what every route may, for the OpenAPI document."""
 
     @property
     def safe(self) -> bool:

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from connector.domain.errors import LegNotReady
 
 from .auth import Principal
-from .errors import BadRequest, Fault, LegExists, NotFound
+from .errors import BadRequest, Fault, LegExists, NotFound, Overloaded
 from .messages import ChangeLeg, NewLeg
 from .routing import Ask, Route
 
@@ -191,7 +191,18 @@ def leg_routes(desk: Desk) -> list[Route]:
 
     path, one = "/api/v1/legs", "/api/v1/legs/{leg}"
     return [
-        Route("POST", path, "open-leg", create, "Open my leg", NewLeg, AnswerJson, 201, record="best"),
+        Route(
+            "POST",
+            path,
+            "open-leg",
+            create,
+            "Open my leg",
+            NewLeg,
+            AnswerJson,
+            201,
+            record="best",
+            errors=(LegExists, Overloaded),
+        ),
         Route("GET", path, "open-leg", mine, "My leg", answer=LegsJson),
         Route(
             "PATCH",

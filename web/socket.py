@@ -13,7 +13,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from pydantic import Field, RootModel, ValidationError
 
 from .audience import Client
-from .errors import BadRequest, Fault, Overloaded, TooManyRequests
+from .errors import BadRequest, Fault, ForeignOrigin, Overloaded, TooManyRequests
 from .faults import faults_of
 from .hub import Hub
 from .messages import Body
@@ -87,7 +87,9 @@ def event_routes(hub: Hub, legs: LegSignal) -> list[Route]:
             "/api/v1/events",
             "listen-events",
             events,
-            "What happens, live (WebSocket)",
+            "What happens, live (a WebSocket; a client says `Incoming`)",
+            status=101,
+            errors=(ForeignOrigin, Overloaded),
         )
     ]
 

@@ -112,6 +112,7 @@ def audit_routes(store: Store) -> list[Route]:
             "read-audit",
             export,
             "Who did what, as a file: format=csv or jsonl",
+            content=("text/csv", "application/x-ndjson"),
             query=(*_FILTERS, "format"),
             record="first",
             word="export-audit",

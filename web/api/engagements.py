@@ -4,6 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.domain.calls import CallId, Engagement, EngagementId, Phase
+from connector.domain.errors import (
+    AlreadyEngaged,
+    AlreadyTaken,
+    CallEnded,
+    LegNotReady,
+    ModeNotPossible,
+    PbxTimeout,
+    PbxUnavailable,
+    VerbRefused,
+)
 from connector.domain.people import Act
 from connector.services.takeovers import Takeovers
 from connector.store.engagements import Engagements
@@ -12,6 +22,8 @@ from ..errors import BadRequest, Fault, NotFound
 from ..messages import ChangeEngagement, Dtmf, Engage, EngagementJson, Nothing, Release, Transfer, WrapUp
 from ..routing import Ask, Route
 from ..views import engagement_json
+
+_PBX = (PbxUnavailable, PbxTimeout, VerbRefused)
 
 
 def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable[[str, str], None]) -> list[Route]:
@@ -69,6 +81,7 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
             EngagementJson,
             201,
             record="inside",
+            errors=(AlreadyTaken, AlreadyEngaged, ModeNotPossible, LegNotReady, NotFound, *_PBX),
         ),
         Route(
             "PATCH",
@@ -79,6 +92,7 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
             ChangeEngagement,
             EngagementJson,
             record="inside",
+            errors=(AlreadyTaken, ModeNotPossible, LegNotReady, CallEnded, *_PBX),
         ),
         Route(
             "POST",
@@ -91,8 +105,19 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
             record="inside",
             word="release",
             limited=False,
+            errors=(PbxTimeout,),
         ),
-        Route("POST", f"{call}/hangup", "hangup", hangup, "End the call", Nothing, status=204, record="inside"),
+        Route(
+            "POST",
+            f"{call}/hangup",
+            "hangup",
+            hangup,
+            "End the call",
+            Nothing,
+            status=204,
+            record="inside",
+            errors=_PBX,
+        ),
         Route(
             "POST",
             f"{call}/transfer",
@@ -102,8 +127,9 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
             Transfer,
             status=204,
             record="inside",
+            errors=_PBX,
         ),
-        Route("POST", f"{call}/dtmf", "dtmf", dtmf, "Send digits", Dtmf, status=204, record="inside"),
+        Route("POST", f"{call}/dtmf", "dtmf", dtmf, "Send digits", Dtmf, status=204, record="inside", errors=_PBX),
         Route(
             "POST",
             f"{call}/wrap-up",
@@ -113,6 +139,7 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
             WrapUp,
             status=204,
             live=False,
+            errors=(NotFound,),
             facts=lambda ask: {"outcome": ask.body(WrapUp).outcome},
         ),
     ]

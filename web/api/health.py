@@ -19,6 +19,10 @@ from ..routing import Ask, Route, demand
 from ..views import dumps
 
 
+class AliveJson(TypedDict):
+    alive: bool
+
+
 class ReadyJson(TypedDict):
     ready: bool
     why: list[str]
@@ -51,7 +55,7 @@ def health_routes(
         )
 
     return [
-        Route("GET", "/healthz", "public", alive, "Alive"),
-        Route("GET", "/readyz", "public", ready, "PBXs and media workers are up", answer=ReadyJson),
-        Route("GET", "/metrics", "public", metrics, "Prometheus metrics"),
+        Route("GET", "/healthz", "public", alive, "Alive", answer=AliveJson),
+        Route("GET", "/readyz", "public", ready, "PBXs and media workers are up; 503 when not", answer=ReadyJson),
+        Route("GET", "/metrics", "public", metrics, "Prometheus metrics", content=("text/plain",)),
     ]

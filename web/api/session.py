@@ -10,6 +10,7 @@ from connector.domain.people import PERMISSIONS, Allowed, may
 from connector.ports import Journal
 
 from ..auth import Guard, Principal, Site
+from ..errors import NotLoggedIn, TooManyAttempts
 from ..messages import Duty, IceServerJson, Login
 from ..record import recorded
 from ..routing import Ask, Route
@@ -93,7 +94,17 @@ def session_routes(
 
     path = "/api/v1/session"
     return [
-        Route("POST", path, "public", login, "Log in", Login, SessionJson, record="inside"),
+        Route(
+            "POST",
+            path,
+            "public",
+            login,
+            "Log in",
+            Login,
+            SessionJson,
+            record="inside",
+            errors=(NotLoggedIn, TooManyAttempts),
+        ),
         Route("GET", path, "login", who, "Who am I, what may I do", answer=SessionJson),
         Route(
             "DELETE",
