@@ -176,20 +176,24 @@ export const destinationsOf = (state, call) => (call && state.site.destinations[
 /** The caller as people say it. @param {Call} call */
 export const name = (call) => call.caller.name || call.caller.number;
 
+/** Whether this call's AI hears nothing while a person speaks in its place. @param {Call|null|undefined} call */
+export const deaf = (call) => call?.notes?.includes("ai-deaf") ?? false;
+
 /** @typedef {"caller"|"ai"|"me"} Node3 */
 
 /**
  * Who hears whom, `from>to`, as my mode makes it.
- * @param {Mode|null} mode @param {{open: boolean, hold?: boolean, otherSpeaks?: boolean}} facts
+ * @param {Mode|null} mode @param {{open: boolean, hold?: boolean, otherSpeaks?: boolean, deaf?: boolean}} facts
  * @returns {Set<string>}
  */
-export function hears(mode, { open, hold = false, otherSpeaks = false }) {
-  const paths = new Set(["caller>ai"]);
-  if (mode !== "takeover" && !otherSpeaks) paths.add("ai>caller");
+export function hears(mode, { open, hold = false, otherSpeaks = false, deaf: shut = false }) {
+  const alone = mode === "takeover" || otherSpeaks;
+  const paths = new Set(shut && alone ? [] : ["caller>ai"]);
+  if (!alone) paths.add("ai>caller");
   if (mode) {
     if (!hold) paths.add("caller>me");
     if (mode !== "takeover" && !hold) paths.add("ai>me");
-    if (open && mode !== "monitor") paths.add("me>ai");
+    if (open && mode !== "monitor" && !(shut && alone)) paths.add("me>ai");
     if (open && holdsTheFloor(mode)) paths.add("me>caller");
   }
   return paths;

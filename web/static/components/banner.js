@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, since } from "../clock.js";
-import { banner, mine, name, resumed } from "../derive.js";
+import { banner, deaf, mine, name, resumed } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -95,6 +95,7 @@ class Banner extends Part {
     }
     if (which === "resuming")
       return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
+    if (which === "live" && deaf(call)) return [t("banner.live"), t("banner.live.deaf", facts)];
     if (which !== "idle") return [t(`banner.${which}`), t(`banner.${which}.sub`, facts)];
     const on = state.line.state === "up";
     return [

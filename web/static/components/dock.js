@@ -4,7 +4,7 @@
 import * as actions from "../actions.js";
 import { setMuted } from "../duty.js";
 import { everySecond, since } from "../clock.js";
-import { destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
+import { deaf, destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { giveBack } from "../keys.js";
 import { t } from "../messages.js";
@@ -227,7 +227,8 @@ class Dock extends Part {
     if (!live) return;
     const first = since(one.since) < INTRODUCTION_S;
     const facts = { agent: clean(state.me?.name), ai: clean(call.ai.name) };
-    say(this.phrase, t(`phrase.${first ? "introduction" : "handback"}.${one.mode}`, facts));
+    const said = !first && deaf(call) && one.mode === "takeover" ? "deaf" : one.mode;
+    say(this.phrase, t(`phrase.${first ? "introduction" : "handback"}.${said}`, facts));
     attribute(this.phrase, "data-phrase", first ? "introduction" : "handback");
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // Who hears whom now, as a picture of three people and six paths, with a sentence for those who do not see it.
 
-import { hears, micOpen, mine, name, selectedCall, speaker } from "../derive.js";
+import { deaf, hears, micOpen, mine, name, selectedCall, speaker } from "../derive.js";
 import { attribute, clean, h, Part, say, svg } from "../dom.js";
 import { t } from "../messages.js";
 
@@ -65,7 +65,7 @@ class Hearing extends Part {
     const floor = speaker(call);
     const otherSpeaks = floor !== null && floor.id !== here?.id && floor.mode === "takeover";
     const open = micOpen(state) && here !== null;
-    const audible = hears(here?.mode ?? null, { open, hold: here?.hold ?? false, otherSpeaks });
+    const audible = hears(here?.mode ?? null, { open, hold: here?.hold ?? false, otherSpeaks, deaf: deaf(call) });
     for (const [path, element] of Object.entries(this.paths ?? {}))
       attribute(element, "data-on", String(audible.has(path)));
     const talking = call.talking ?? {};
@@ -89,13 +89,20 @@ class Hearing extends Part {
     attribute(
       this.picture,
       "aria-label",
-      t(`hearing.${here ? (here.hold ? "hold" : here.mode) : otherSpeaks ? "other" : "none"}`, {
+      t(sentence(here, otherSpeaks, deaf(call)), {
         caller: clean(name(call)),
         ai: clean(call.ai.name),
         agent: clean(floor?.agent_name),
       }),
     );
   }
+}
+
+/** @param {import("../types.js").Engagement|null} here @param {boolean} otherSpeaks @param {boolean} shut */
+function sentence(here, otherSpeaks, shut) {
+  if (here?.hold) return "hearing.hold";
+  if (shut && (here?.mode === "takeover" || otherSpeaks)) return here ? "hearing.takeover-deaf" : "hearing.other-deaf";
+  return `hearing.${here ? here.mode : otherSpeaks ? "other" : "none"}`;
 }
 
 /** @param {string} text */

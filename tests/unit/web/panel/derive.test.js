@@ -6,6 +6,13 @@ import { call, engagement, state } from "./fixtures.js";
 
 /** @import {Pending, Phase} from "../../../../web/static/types.js" */
 
+test("an AI that is to hear nothing hears nobody while a person speaks in its place", () => {
+  assert.deepEqual([...hears("takeover", { open: true, deaf: true })].sort(), ["caller>me", "me>caller"]);
+  assert.deepEqual([...hears(null, { open: false, otherSpeaks: true, deaf: true })], []);
+  assert.ok(hears("barge", { open: true, deaf: true }).has("caller>ai"));
+  assert.ok(hears(null, { open: false, deaf: true }).has("caller>ai"));
+});
+
 test("the microphone is open only in a speaking mode that nobody has asked to leave, or on the way into one", () => {
   /** @type {Phase[]} */
   const phases = ["connecting", "active", "switching", "releasing", "ended"];
