@@ -74,6 +74,7 @@ class Agent:
     patch: PatchId
     instance: str
     mode: Mode
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class Legs:
         """The leg is in this mode now."""
         self._here[agent.patch] = agent
 
+    def ids(self) -> list[str]:
+        """The legs that are in a mode, also those of which the state has not heard yet."""
+        return list(self._here)
+
     def find(self, patch: str) -> Agent | None:
         return self._here.get(patch)
 

@@ -59,6 +59,7 @@ class FreeSwitchSettings:
     ais: Sequence[tuple[str, str]] = ()
     destinations: Mapping[str, str] = field(default_factory=dict)
     deadman_s: float = 5.0
+    media_timeout_ms: int = MEDIA_TIMEOUT_MS
     deaf: frozenset[str] = frozenset()
     """AIs that hear nothing while a person has taken over."""
     hung_up: frozenset[str] = frozenset()
@@ -142,7 +143,8 @@ class FreeSwitchPbx:
 
     async def _look(self, connection: Connection) -> tuple[list[Row], list[Row], dict[str, str]]:
         channels, calls = map(rows, await connection.api("show channels as json", "show calls as json"))
-        ids = [channel for channel in worth_a_dump(self._state, channels, calls) if _is_id(channel)]
+        wanted = {*worth_a_dump(self._state, channels, calls), *self._legs.ids()}
+        ids = sorted(channel for channel in wanted if _is_id(channel))
         dumps = await connection.api(*(f"uuid_dump {channel} txt" for channel in ids))
         return channels, calls, dict(zip(ids, dumps, strict=True))
 
@@ -196,8 +198,9 @@ class FreeSwitchPbx:
                 caller=caller,
                 instance=self._instance,
                 profile=self._settings.sip_profile,
-                media_timeout_ms=MEDIA_TIMEOUT_MS,
+                media_timeout_ms=self._settings.media_timeout_ms,
                 timeout_s=ORIGINATE_S,
+                name=name,
             )
         )
         with self._legs.dialling(patch):
@@ -209,7 +212,7 @@ class FreeSwitchPbx:
                 await connection.api(f"uuid_kill {patch}")
                 raise ChannelGone(self._name, patch)
         try:
-            await self._enter(connection, call, Agent(caller, patch, self._instance, mode), ai, before=None)
+            await self._enter(connection, call, Agent(caller, patch, self._instance, mode, name), ai, before=None)
         except BaseException:  # also a cancellation: a leg that nobody knows of must not stay in the call
             self._chores.start(_kill(connection, [patch]))
             raise
@@ -339,7 +342,14 @@ class FreeSwitchPbx:
         self._check(there, "engage" if before is None else "switch", patch)
         self._legs.enter(agent)
         await connection.send(
-            wire.event("takeover::mode", call=caller, patch=patch, instance=agent.instance, mode=mode.value)
+            wire.event(
+                "takeover::mode",
+                call=caller,
+                patch=patch,
+                instance=agent.instance,
+                mode=mode.value,
+                name=wire.encoded(agent.name),
+            )
         )
 
     async def _take_floor(self, connection: Connection, call: Call | None, agent: Agent, before: Mode | None) -> None:
@@ -355,16 +365,18 @@ class FreeSwitchPbx:
             if alive == "true":
                 break
             await connection.api(f"hash delete_ifmatch/{key}/{holder}")
+        [by] = await connection.api(f"uuid_getvar {holder} takeover_name") if _is_id(holder) else [""]
+        who = "" if by.startswith("-ERR") else wire.decoded(by)
         said = wire.event(
             "takeover::refused",
             call=agent.call,
             patch=agent.patch,
             mode=agent.mode.value,
-            by=holder if _is_id(holder) else "",
+            by=wire.encoded(who),
             was=before.value if before is not None else "",
         )
         await connection.send(said)
-        raise AlreadyTaken(call.id if call is not None else self._state.id(agent.call), "another service")
+        raise AlreadyTaken(call.id if call is not None else self._state.id(agent.call), who or "another service")
 
     def _check(self, answer: str, verb: str, channel: str) -> None:
         if answer.startswith("+OK"):

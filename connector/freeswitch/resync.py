@@ -14,7 +14,7 @@ from ..domain.calls import PatchId
 from ..domain.events import CallChanged, SnapshotTaken
 from .facts import Agent, Channel, State, Tracked, ai_name, epoch
 from .translate import mode_of, pair, present, seen, show_all
-from .wire import Message, parse_event
+from .wire import Message, decoded, encoded, parse_event
 
 Row = Mapping[str, str]
 
@@ -86,7 +86,13 @@ def missed(state: State, calls: Sequence[Row], dumps: Mapping[str, str]) -> Iter
             yield Message({**facts[a].headers, **bridge})
     for agent in _agents(facts):
         if agent.patch not in state.agents:
-            told = {"call": agent.call, "patch": agent.patch, "instance": agent.instance, "mode": agent.mode.value}
+            told = {
+                "call": agent.call,
+                "patch": agent.patch,
+                "instance": agent.instance,
+                "mode": agent.mode.value,
+                "name": encoded(agent.name),
+            }
             named = {f"takeover-{name}": value for name, value in told.items()}
             yield Message({"event-name": "CUSTOM", "event-subclass": "takeover::mode", **named})
 
@@ -101,8 +107,9 @@ def _agents(facts: Mapping[str, Message]) -> Iterator[Agent]:
     for channel, message in facts.items():
         mode = mode_of(message.variable("takeover_mode"))
         if message.variable("takeover_role") == "agent" and mode is not None:
+            said = message.variable
             yield Agent(
-                message.variable("takeover_call"), PatchId(channel), message.variable("takeover_instance"), mode
+                said("takeover_call"), PatchId(channel), said("takeover_instance"), mode, decoded(said("takeover_name"))
             )
 
 

@@ -19,7 +19,7 @@ from ..domain.events import (
     PbxEvent,
 )
 from .facts import Agent, Channel, State, Tracked, ai_name, call_of, drop, epoch, hook_of, is_bypassed, put
-from .wire import DEADMAN_CAUSE, Message
+from .wire import DEADMAN_CAUSE, Message, decoded
 
 Step = tuple[State, list[PbxEvent]]
 
@@ -149,14 +149,14 @@ def mode_of(text: str) -> Mode | None:
 
 def present(state: State, agent: Agent) -> AgentPresent:
     """The leg's channel is the patch: FreeSWITCH lets us choose a channel's uuid."""
-    return AgentPresent(state.id(agent.call), agent.patch, agent.patch, agent.instance, agent.mode)
+    return AgentPresent(state.id(agent.call), agent.patch, agent.patch, agent.instance, agent.mode, agent.name)
 
 
 def _mode(state: State, m: Message, _at: datetime) -> Step:
     patch, mode, caller = m["takeover-patch"], mode_of(m["takeover-mode"]), m["takeover-call"]
     if not patch or mode is None or caller not in state.calls:
         return state, []
-    agent = Agent(caller, PatchId(patch), m["takeover-instance"], mode)
+    agent = Agent(caller, PatchId(patch), m["takeover-instance"], mode, decoded(m["takeover-name"]))
     return replace(state, agents=put(state.agents, patch, agent)), [present(state, agent)]
 
 
@@ -165,7 +165,7 @@ def _refused(state: State, m: Message, _at: datetime) -> Step:
     if not patch or mode is None:
         return state, []
     was = mode_of(m["takeover-was"])
-    return state, [AgentRefused(state.id(caller), PatchId(patch), mode, "busy", m["takeover-by"], was)]
+    return state, [AgentRefused(state.id(caller), PatchId(patch), mode, "busy", decoded(m["takeover-by"]), was)]
 
 
 def _paired(state: State, m: Message, _at: datetime) -> Step:

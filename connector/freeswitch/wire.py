@@ -11,7 +11,7 @@ quotes, dollar, spaces, and the slash of `hash`), and a line break starts anothe
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ..domain.calls import Mode
@@ -164,6 +164,23 @@ def guard(line: str) -> str:
     return line
 
 
+MAX_NAME = 48
+"""Characters of an agent's name that go to the PBX."""
+
+
+def encoded(name: str) -> str:
+    """An agent's name as it may stand in a channel variable: ASCII letters, digits, and percent signs for the rest."""
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else f"%{byte:02X}" for byte in name[:MAX_NAME].encode()
+    )
+
+
+def decoded(text: str) -> str:
+    """A name out of a channel variable, whoever wrote it: without control characters, and no longer than ours."""
+    name = "" if text == UNSET else unquote(text[: MAX_NAME * 12], errors="replace")
+    return "".join(letter for letter in name if letter.isprintable())[:MAX_NAME].strip()
+
+
 def event(subclass: str, **headers: str) -> str:
     """A `sendevent` of ours, told to every service. It carries no ``Unique-ID``: that would queue it into a session."""
     lines = [f"Takeover-{name.capitalize()}: {value}" for name, value in headers.items() if value]
@@ -193,7 +210,8 @@ class Patch:
     profile: str
     media_timeout_ms: int
     timeout_s: int
-    codecs: str = field(default="PCMU")
+    name: str = ""
+    codecs: str = "PCMU"
 
 
 def originate(patch: Patch) -> str:
@@ -215,6 +233,8 @@ def originate(patch: Patch) -> str:
         "takeover_call": caller,
         "takeover_instance": allowed("instance", patch.instance),
     }
+    if patch.name:
+        variables["takeover_name"] = encoded(patch.name)
     listed = ",".join(f"{name}={value}" for name, value in variables.items())
     target = f"sofia/{allowed('profile', patch.profile)}/sip:{uuid}@{allowed('host', patch.host)}:{port}"
     return f"originate {{{listed}}}{target} &eavesdrop({caller})"
@@ -238,10 +258,11 @@ def give_back(caller: str, ai: str, leg: str, after: str) -> str:
 
 
 def deadman(leg: str, seconds: float, number: int) -> tuple[str, str]:
-    """Ends a leg after `seconds` (FreeSWITCH counts whole ones) unless a later `number` was noted on it by then. The
-    timer is set before its number is noted, so that there is always one that counts; those that do not, do nothing."""
+    """Ends a leg after `seconds`, at most one later, unless a later `number` was noted on it by then: FreeSWITCH counts
+    whole seconds and begins with the one that is running. The timer is set before its number is noted, so that there
+    is always one that counts; those that do not, do nothing."""
     due = f"${{cond(${{uuid_getvar({leg} takeover_due)}} == {number} ? {leg} : nobody)}}"
-    timer = f"sched_api +{math.ceil(seconds)} takeover expand uuid_kill {due} {DEADMAN_CAUSE}"
+    timer = f"sched_api +{math.ceil(seconds) + 1} takeover expand uuid_kill {due} {DEADMAN_CAUSE}"
     return timer, f"uuid_setvar {leg} takeover_due {number}"
 
 

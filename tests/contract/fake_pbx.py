@@ -168,7 +168,7 @@ class FakeExchange:
             self.tell(refusal)
             if was is None:
                 self._end(agent)
-            raise AlreadyTaken(call.call.id, speaker.name or "another service")
+            raise AlreadyTaken(call.call.id, speaker.name)
         agent.mode = mode
         call.agents[agent.patch] = agent
         self.tell(AgentPresent(call.call.id, agent.patch, agent.channel, agent.instance, mode, agent.name))

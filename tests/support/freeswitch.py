@@ -274,6 +274,7 @@ class FsLab:
             "ais": (RULE,),
             "destinations": {"support": "incoming,support"},
             "deadman_s": 30.0,
+            "media_timeout_ms": 5000,  # the phones live in this process, which a busy machine may hold up for a second
         }
         return FreeSwitchSettings(**{**given, **other})  # type: ignore[arg-type]  # any of its fields
 
