@@ -79,7 +79,15 @@ def call_routes(
     return [
         Route("GET", "/api/v1/calls", "see", calls, "Live calls", answer=CallsJson, query=("queue", "q", "ai_ref")),
         Route("GET", one, "see", call, "One live call", answer=CallJson),
-        Route("GET", f"{one}/transcript", "read-transcript", transcript, "What was said", answer=TranscriptJson),
+        Route(
+            "GET",
+            f"{one}/transcript",
+            "read-transcript",
+            transcript,
+            "What was said",
+            answer=TranscriptJson,
+            record="best",  # opening it is an act; an agent in need of it must not wait for a full disk
+        ),
         Route(
             "POST",
             f"{one}/transcript",

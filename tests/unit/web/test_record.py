@@ -93,6 +93,17 @@ async def test_every_refused_mutation_is_in_the_audit_too(house: House) -> None:
             await scene.clear()
 
 
+async def test_opening_a_transcript_is_on_record(house: House) -> None:
+    anna, call = await house.person("anna"), house.call()
+    await anna.ask("GET", f"calls/{call}/transcript")
+    (done,) = await house.store.audit.acts(Wanted(call=call))
+    assert (done.act, done.result, done.actor) == (
+        "read-transcript",
+        "ok",
+        (await anna.ask("GET", "session")).body["id"],
+    )
+
+
 async def test_what_failed_is_on_record_as_failed(house: House) -> None:
     admin = await house.person("root", "admin")
     assert (await admin.ask("DELETE", "tokens/none")).status == 404
