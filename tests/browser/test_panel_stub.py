@@ -333,7 +333,7 @@ async def test_the_list_is_narrowed_by_queue_ai_and_situation(page: Page, stub: 
 
 
 async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
-    """What costs a frame is counted: elements touched a change. How long frames take is `tests.bench.frames`."""
+    """What costs a frame is counted: elements touched a change. How long a frame takes is `tests.bench.frames`."""
     calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]
     await page.reload()
     rows = page.get_by_test_id("call-row")
