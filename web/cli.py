@@ -156,6 +156,12 @@ def _user(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> N
     add.add_argument("--role", choices=["agent", "supervisor", "admin"], default="agent")
     add.add_argument("--full-name", help="as colleagues see it")
     add.add_argument("--queue", action="append", help="a queue whose calls they see; may be repeated; all if none")
+    add.add_argument("--tenant", action="append", help="a tenant whose calls they see; may be repeated; all if none")
+    change = acts.add_parser("change", parents=[common], help="another role, other queues or tenants")
+    change.add_argument("name")
+    change.add_argument("--role", choices=["agent", "supervisor", "admin"])
+    change.add_argument("--queue", action="append", help="instead of those they have; '*' for all")
+    change.add_argument("--tenant", action="append", help="instead of those they have; '*' for all")
     password = acts.add_parser("password", parents=[common], help="a new password; ends the sessions of the old one")
     password.add_argument("name")
     for one in (add, password):

@@ -84,6 +84,26 @@ class Accounts:
         """Removes the account and its sessions; false when there was none."""
         return await self._database.execute(delete(accounts).where(accounts.c.username == _folded(username))) > 0
 
+    async def change(
+        self,
+        username: str,
+        role: ActorRole | None = None,
+        queues: Iterable[str] | None = None,
+        tenants: Iterable[str] | None = None,
+    ) -> bool:
+        """Gives an account another role, other queues or tenants; None leaves what is. False when there is none."""
+        values: dict[str, str] = {}
+        if role is not None:
+            values["role"] = role
+        if queues is not None:
+            values["queues"] = json.dumps(sorted(set(queues)))
+        if tenants is not None:
+            values["tenants"] = json.dumps(sorted(set(tenants)))
+        if not values:
+            return await self.by_name(username) is not None
+        statement = update(accounts).where(accounts.c.username == _folded(username))
+        return await self._database.execute(statement.values(**values)) > 0
+
     async def set_password(self, username: str, password_hash: str) -> bool:
         """False when there is no such account. Ending its sessions is the caller's decision."""
         statement = update(accounts).where(accounts.c.username == _folded(username))

@@ -8,6 +8,7 @@ from typing import cast
 
 from connector.domain.people import ActorRole
 from connector.store import Store
+from connector.store.accounts import Account
 
 from ..passwords import MIN_PASSWORD, hash_password, hash_secret, new_secret
 from .outcome import CommandFailed, Outcome
@@ -17,10 +18,12 @@ _ACTOR = "command-line"
 
 
 async def user(store: Store, options: Namespace) -> Outcome:
-    """add, list, password, remove."""
+    """add, change, list, password, remove."""
     match options.act:
         case "add":
             return await _add_user(store, options)
+        case "change":
+            return await _change_user(store, options)
         case "password":
             password = _password(options)
             number = await store.audit.intent(_ACTOR, "set-password", None, {"name": options.name})
@@ -34,9 +37,27 @@ async def user(store: Store, options: Namespace) -> Outcome:
             return _done(found, options.name, f"{options.name} is removed; sessions and engagements end now")
     accounts = await store.accounts.list()
     return Outcome(
-        [f"{one.username:24} {one.role:11} {one.name}" for one in accounts] or ["Nobody yet: takeover user add NAME"],
-        {"users": [{"username": one.username, "role": one.role, "name": one.name} for one in accounts]},
+        [f"{one.username:24} {one.role:11} {_reach(one):24} {one.name}" for one in accounts]
+        or ["Nobody yet: takeover user add NAME"],
+        {
+            "users": [
+                {
+                    "username": one.username,
+                    "role": one.role,
+                    "name": one.name,
+                    "queues": sorted(one.queues),
+                    "tenants": sorted(one.tenants),
+                }
+                for one in accounts
+            ]
+        },
     )
+
+
+def _reach(account: Account) -> str:
+    """Which calls somebody sees, in few words."""
+    parts = [("queues", account.queues), ("tenants", account.tenants)]
+    return "; ".join(f"{word} {', '.join(sorted(names))}" for word, names in parts if "*" not in names) or "all calls"
 
 
 async def token(store: Store, options: Namespace) -> Outcome:
@@ -66,13 +87,26 @@ async def _add_user(store: Store, options: Namespace) -> Outcome:
         raise CommandFailed(f"There is a user {options.name!r} already; see: takeover user list")
     password = _password(options)
     role = cast("ActorRole", options.role)
-    queues = options.queue or ["*"]
-    number = await store.audit.intent(_ACTOR, "add-user", None, {"name": options.name, "role": role})
+    queues, tenants = options.queue or ["*"], options.tenant or ["*"]
+    facts = {"name": options.name, "role": role, "queues": ",".join(queues), "tenants": ",".join(tenants)}
+    number = await store.audit.intent(_ACTOR, "add-user", None, facts)
     account = await store.accounts.add(
-        options.name, options.full_name or options.name, role, await hash_password(password), queues
+        options.name, options.full_name or options.name, role, await hash_password(password), queues, tenants
     )
     await store.audit.outcome(number, "ok", {"account": account.id})
     return Outcome([f"{account.username} may log in now, as {role}."], {"username": account.username, "role": role})
+
+
+async def _change_user(store: Store, options: Namespace) -> Outcome:
+    given = {"role": options.role, "queues": options.queue, "tenants": options.tenant}
+    changes = {name: value for name, value in given.items() if value}
+    if not changes:
+        raise CommandFailed("Nothing to change: give --role, --queue or --tenant")
+    facts = {name: value if isinstance(value, str) else ",".join(value) for name, value in changes.items()}
+    number = await store.audit.intent(_ACTOR, "change-user", None, {"name": options.name, **facts})
+    found = await store.accounts.change(options.name, **changes)
+    await store.audit.outcome(number, "ok" if found else "not-found", {})
+    return _done(found, options.name, f"{options.name} is changed; older sessions end now")
 
 
 async def _add_token(store: Store, options: Namespace) -> Outcome:

@@ -72,7 +72,7 @@ def test_users_are_added_listed_changed_and_removed(run: Run) -> None:
     assert (code, out) == (0, "anna may log in now, as supervisor.\n")
     assert run("user", "add", "anna", "--password-stdin", stdin="long enough\n")[0] == 1
     assert json.loads(run("user", "list", "--json")[1])["users"] == [
-        {"username": "anna", "role": "supervisor", "name": "anna"}
+        {"username": "anna", "role": "supervisor", "name": "anna", "queues": ["*"], "tenants": ["*"]}
     ]
     assert run("user", "password", "anna", "--password-stdin", stdin="another one\n")[0] == 0
     assert run("user", "remove", "anna")[0] == 0
@@ -113,6 +113,15 @@ def test_a_token_is_printed_once_and_nowhere_kept(run: Run, tmp_path: Path) -> N
     assert run("token", "list")[1].split() == ["bot", "ai", "acme"]
     assert run("token", "revoke", "bot")[0] == 0
     assert run("token", "revoke", "bot")[0] == 1
+
+
+def test_people_get_another_role_and_other_queues(run: Run) -> None:
+    run("user", "add", "anna", "--queue", "sales", "--tenant", "acme", "--password-stdin", stdin="long enough\n")
+    assert run("user", "list")[1].split() == ["anna", "agent", "queues", "sales;", "tenants", "acme", "anna"]
+    assert run("user", "change", "anna", "--role", "supervisor", "--queue", "*", "--tenant", "*")[0] == 0
+    assert run("user", "list")[1].split() == ["anna", "supervisor", "all", "calls", "anna"]
+    assert run("user", "change", "anna")[0] == 1
+    assert run("user", "change", "nobody", "--role", "admin")[0] == 1
 
 
 def test_a_token_of_role_ai_names_its_ai(run: Run) -> None:
