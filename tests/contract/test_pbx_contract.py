@@ -23,7 +23,16 @@ from connector.domain.events import (
 )
 from connector.ports import Endpoint, Engaged, Pbx
 
-from .under_test import Follower, PbxUnderTest, followed, in_memory, real_asterisk, real_freeswitch, recorded
+from .under_test import (
+    Follower,
+    PbxUnderTest,
+    followed,
+    freeswitch_in_memory,
+    in_memory,
+    real_asterisk,
+    real_freeswitch,
+    recorded,
+)
 
 Open = Callable[[], AbstractAsyncContextManager[PbxUnderTest]]
 
@@ -42,6 +51,7 @@ ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "memory": lambda _: in_memory,
     "recorded": lambda _: recorded,
     "asterisk": _real,
+    "esl": lambda _: freeswitch_in_memory,
     "freeswitch": _freeswitch,
 }
 

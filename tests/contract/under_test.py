@@ -13,9 +13,11 @@ from typing import Protocol, TypeVar
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.calls import Call, PatchId
 from connector.domain.events import CallChanged, CallGone, PbxEvent, SnapshotTaken
+from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from connector.ports import Endpoint, Engaged, Pbx
 from tests.support import adapter
 from tests.support.fake_ami import FakeAsterisk, FakeCall
+from tests.support.fake_esl import FakeFreeSwitch
 from tests.support.freeswitch import FsCall, FsLab, Instance
 from tests.support.lab import Lab, LabCall, heard_by
 from tests.support.network import TcpForwarder
@@ -312,6 +314,70 @@ async def real_asterisk(installation: Installation) -> AsyncIterator[PbxUnderTes
         ami = lab.pbx.ami
         async with TcpForwarder((ami.host, ami.port)) as link:
             yield RealAsterisk(lab, link)
+
+
+class FreeSwitchInMemory:
+    """The FreeSWITCH adapter on a FreeSWITCH in memory, behind a real event socket."""
+
+    def __init__(self, fake: FakeFreeSwitch) -> None:
+        self.fake = fake
+        self.fake.pace = 0.1
+        self.adapter = self._service("node-1")
+
+    def _service(self, instance: str) -> FreeSwitchPbx:
+        settings = FreeSwitchSettings(
+            "right",
+            port=self.fake.port,
+            ais=(("bot", "^sofia/internal/ai-"),),
+            destinations={"support": "help,100"},
+        )
+        return FreeSwitchPbx("main", settings, instance)
+
+    @property
+    def pbx(self) -> Pbx:
+        return self.adapter
+
+    async def dial(self) -> str:
+        return self.fake.call()
+
+    async def caller_hangs_up(self, call: Call) -> None:
+        self.fake.hangup(call.channels.caller_id)
+
+    async def ai_hangs_up(self, call: Call) -> None:
+        self.fake.hangup(call.channels.ai_id)
+
+    def endpoint(self) -> Endpoint:
+        return adapter.Patch("127.0.0.1", 0, str(uuid.uuid4()), sip_port=5060)
+
+    async def close(self, endpoint: Endpoint) -> None:
+        self.fake.hangup(endpoint.uuid)
+
+    async def starve(self, engaged: Engaged) -> None:
+        await asyncio.sleep(1)
+
+    async def ai_audible(self, call: Call) -> bool:
+        return self.fake.ai_audible(call.channels.caller_id)
+
+    async def agents(self, call: Call) -> int:
+        return len(self.fake.agents(call.channels.caller_id))
+
+    async def cut(self) -> None:
+        await self.fake.vanish()
+
+    async def mend(self) -> None:
+        await self.fake.listen()
+
+    @asynccontextmanager
+    async def another_service(self) -> AsyncIterator[Pbx]:
+        other = self._service("node-2")
+        async with followed(other):
+            yield other
+
+
+@asynccontextmanager
+async def freeswitch_in_memory() -> AsyncIterator[PbxUnderTest]:
+    async with FakeFreeSwitch() as fake:
+        yield FreeSwitchInMemory(fake)
 
 
 class RealFreeSwitch:

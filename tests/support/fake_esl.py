@@ -1,0 +1,324 @@
+"""A FreeSWITCH in memory behind a real event socket: its channels, its variables, its hash, its hooks and its timers.
+
+It runs what the adapter gives it: the expressions of a hangup hook and of a dead-man are expanded and carried out here
+as FreeSWITCH does it, so that what the PBX would do on its own is under test without one.
+
+`python -m tests.support.fake_esl --record` rewrites `tests/data/esl` from a real one (`FREESWITCH_HOME`).
+"""
+
+import asyncio
+import json
+import re
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from .esl_server import ACCEPTED, CHALLENGE, EslServer, Session, event, reply, response
+
+DATA = Path(__file__).parents[1] / "data" / "esl"
+_CALLABLE = re.compile(r"\$\{(\w+)\(([^${}()]*(?:\([^${}()]*\)[^${}()]*)*)\)\}")
+
+
+@dataclass(eq=False)
+class FakeChannel:
+    """One channel; `peer` is whom it is bridged with, `target` whom it eavesdrops on."""
+
+    uuid: str
+    name: str
+    variables: dict[str, str] = field(default_factory=dict)
+    peer: str = ""
+    target: str = ""
+    keys: str = "0"
+    muted: bool = False
+    place: str = ""
+
+
+class FakeFreeSwitch(EslServer):
+    """One PBX for any number of services."""
+
+    def __init__(self) -> None:
+        super().__init__(self._serve)
+        self.channels: dict[str, FakeChannel] = {}
+        self.hash: dict[str, str] = {}
+        self.commands: list[str] = []
+        self.refuses = False
+        """Every originate fails, as when no media worker answers."""
+        self._sessions: set[Session] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._numbers = 0
+        self.pace = 1.0
+        """Seconds of a timer are so long."""
+
+    async def vanish(self) -> None:
+        await super().vanish()
+        self._sessions.clear()
+
+    # ---- people ----
+
+    def call(self, **variables: str) -> str:
+        """A caller and an AI talk; returns the caller's id."""
+        caller = self._create("sofia/internal/caller@127.0.0.1", {"takeover_id": "", **variables})
+        caller.variables["takeover_id"] = caller.uuid
+        ai = self._create(f"sofia/internal/ai-{self._numbers}@127.0.0.1:5090", {})
+        self.bridge(caller.uuid, ai.uuid)
+        return caller.uuid
+
+    def bridge(self, a: str, b: str) -> None:
+        self.channels[a].peer, self.channels[b].peer = b, a
+        self.tell("CHANNEL_BRIDGE", a, **{"Bridge-A-Unique-ID": a, "Bridge-B-Unique-ID": b})
+
+    def hangup(self, channel: str, cause: str = "NORMAL_CLEARING") -> None:
+        """A channel ends: its hook runs, whoever was bridged with it goes on, who eavesdropped on it ends too."""
+        gone = self.channels.pop(channel, None)
+        if gone is None:
+            return
+        if (hook := gone.variables.get("api_hangup_hook")) is not None:
+            self.expand(hook)
+        self.tell("CHANNEL_HANGUP_COMPLETE", gone, **{"Hangup-Cause": cause})
+        for spy in [one.uuid for one in self.channels.values() if one.target == channel]:
+            self.hangup(spy)
+        other = self.channels.get(gone.peer)
+        if other is not None:
+            other.peer = ""
+            after = other.variables.pop("transfer_after_bridge", "")
+            self._lead(other, after.split(":")[0]) if after else self.hangup(other.uuid)
+
+    def agents(self, caller: str) -> list[FakeChannel]:
+        return [one for one in self.channels.values() if one.target == caller]
+
+    def ai_audible(self, caller: str) -> bool:
+        ai = self.channels.get(self.channels[caller].peer)
+        return ai is not None and not ai.muted
+
+    def _lead(self, channel: FakeChannel, extension: str) -> None:
+        """Our dialplan, and places of the administrator's."""
+        channel.place = extension
+        match extension:
+            case "takeover_pair":
+                channel.variables["takeover_paired_uuid"] = channel.uuid
+                self.tell("takeover::paired", channel.uuid)
+                there = self.hash.get(f"takeover_{channel.uuid}", "") in self.channels
+                if not there:
+                    self._lead(channel, "takeover_fallback")
+            case "takeover_fallback":
+                channel.variables.pop("takeover_paired_uuid", None)
+                self.tell("takeover::fallback", channel.uuid)
+
+    def _create(self, name: str, variables: dict[str, str], channel: str = "") -> FakeChannel:
+        self._numbers += 1
+        made = FakeChannel(channel or str(uuid.uuid4()), name, variables)
+        self.channels[made.uuid] = made
+        self.tell("CHANNEL_CREATE", made.uuid)
+        return made
+
+    # ---- the event socket ----
+
+    def tell(self, what: str, channel: "str | FakeChannel" = "", body: str = "", **headers: str) -> None:
+        """Tells every service an event about a channel."""
+        about = self.channels.get(channel) if isinstance(channel, str) else channel
+        data = event(what, body, **(self._data(about) if about else {}), **headers)
+        for session in self._sessions:
+            session.write(data)
+
+    def _data(self, channel: FakeChannel) -> dict[str, str]:
+        variables = {f"variable_{name}": value for name, value in channel.variables.items()}
+        return {
+            "Unique-ID": channel.uuid,
+            "Channel-Name": channel.name,
+            "Caller-Caller-ID-Number": "100",
+            "Caller-Caller-ID-Name": "Cara",
+            "Caller-Channel-Created-Time": "1795373679093961",
+            **variables,
+        }
+
+    async def _serve(self, session: Session) -> None:
+        session.write(CHALLENGE)
+        if await session.command() != "auth right":
+            session.write(reply("-ERR invalid"))
+            return
+        session.write(ACCEPTED)
+        try:
+            while command := await session.command():
+                self.commands.append(command)
+                self._take(session, command)
+        finally:
+            self._sessions.discard(session)
+
+    def _take(self, session: Session, command: str) -> None:
+        verb, _, rest = command.partition(" ")
+        match verb:
+            case "event":
+                self._sessions.add(session)
+                session.write(reply("+OK event listener enabled plain"))
+            case "api":
+                session.write(response(self.api(rest)))
+            case "bgapi":
+                line, _, job = rest.partition("\nJob-UUID: ")
+                session.write(reply(f"+OK Job-UUID: {job}"))
+                session.write(event("BACKGROUND_JOB", self.api(line), **{"Job-UUID": job}))
+            case "sendevent":
+                headers = dict(line.split(": ", 1) for line in rest.split("\n")[1:])
+                session.write(reply())
+                self._sent(headers)
+            case _:
+                session.write(reply("-ERR command not found"))
+
+    def _sent(self, headers: dict[str, str]) -> None:
+        leg = self.channels.get(headers.get("unique-id", ""))
+        if "unique-id" not in headers:
+            self.tell(headers.pop("Event-Subclass"), **headers)
+        elif leg is not None:
+            leg.keys = headers["eavesdrop-command"]
+
+    # ---- its API ----
+
+    def api(self, line: str) -> str:
+        """What FreeSWITCH answers to a command."""
+        verb, _, rest = line.partition(" ")
+        words = rest.split(" ")
+        if verb in ("uuid_setvar", "uuid_audio", "uuid_kill", "uuid_transfer", "uuid_send_dtmf", "uuid_dump"):
+            channel = self.channels.get(words[0])
+            if channel is None:
+                return "-ERR No such channel!\n"
+            return self._on(verb, channel, words[1:])
+        answers: dict[str, Callable[[], str]] = {
+            "echo": lambda: rest,
+            "version": lambda: "1.10.12-release\n",
+            "module_exists": lambda: "true",
+            "xml_locate": lambda: "".join(f'<extension name="takeover_{n}">' for n in ("pair", "hold", "fallback")),
+            "sofia": lambda: "Name internal\n",
+            "uuid_exists": lambda: str(words[0] in self.channels).lower(),
+            "uuid_getvar": lambda: self._getvar(words[0], words[1]),
+            "hash": lambda: self._hash(rest.split("/")),
+            "sched_api": lambda: self._schedule(words),
+            "expand": lambda: self.api(self.expand(rest)),
+            "cond": lambda: words[4] if words[0] == words[2] else words[6],
+            "originate": lambda: self._originate(rest),
+            "show": lambda: self._show(words[0]),
+        }
+        return answers[verb]() if verb in answers else "-ERR Command not found!\n"
+
+    def expand(self, text: str) -> str:
+        """Carries out `${function(arguments)}`, the innermost first."""
+        while found := _CALLABLE.search(text):
+            text = text[: found.start()] + self.api(f"{found[1]} {found[2]}").strip() + text[found.end() :]
+        return text
+
+    def _getvar(self, channel: str, name: str) -> str:
+        found = self.channels.get(channel)
+        return "-ERR No such channel!\n" if found is None else found.variables.get(name, "_undef_")
+
+    def _on(self, verb: str, channel: FakeChannel, words: Sequence[str]) -> str:
+        match verb:
+            case "uuid_setvar":
+                value = " ".join(words[1:])
+                channel.variables.pop(words[0], None)
+                if value:
+                    channel.variables[words[0]] = value
+            case "uuid_audio":
+                channel.muted = words[0] == "start" and (channel.muted or words[1] == "read")
+            case "uuid_kill":
+                self.hangup(channel.uuid, *words[:1])
+            case "uuid_transfer":
+                other, channel.peer = self.channels.get(channel.peer), ""
+                if other is not None:
+                    other.peer = ""
+                    self.hangup(other.uuid)
+                self._lead(channel, words[0])
+            case "uuid_send_dtmf":
+                channel.variables["digits"] = words[0]
+            case "uuid_dump":
+                return (
+                    "\n".join(f"{key}: {quote(value, safe='')}" for key, value in self._data(channel).items()) + "\n\n"
+                )
+        return "+OK\n"
+
+    def _hash(self, words: Sequence[str]) -> str:
+        verb, key = words[0], f"{words[1]}_{words[2]}"
+        match verb:
+            case "select":
+                return self.hash.get(key, "-ERR no reply\n")
+            case "insert_ifempty" if key not in self.hash:
+                self.hash[key] = words[3]
+                return "+OK\n"
+            case "delete_ifmatch" if self.hash.get(key) == words[3]:
+                del self.hash[key]
+                return "+OK\n"
+        return "-ERR\n"
+
+    def _schedule(self, words: Sequence[str]) -> str:
+        seconds = float(words[0].removeprefix("+")) * self.pace
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, self.api, " ".join(words[2:])))
+        return "+OK Added: 1\n"
+
+    def _originate(self, line: str) -> str:
+        found = re.fullmatch(r"\{([^}]*)\}(sofia/\S+) &eavesdrop\(([^)]+)\)", line)
+        if found is None or self.refuses:
+            return "-ERR NO_ROUTE_DESTINATION\n"
+        variables = dict(pair.split("=", 1) for pair in found[1].split(","))
+        leg = self._create(found[2].replace("sip:", ""), variables, variables["origination_uuid"])
+        if found[3] not in self.channels:
+            self.hangup(leg.uuid)
+        else:
+            leg.target = found[3]
+        return f"+OK {variables['origination_uuid']}\n"
+
+    def _show(self, what: str) -> str:
+        if what == "channels":
+            rows = [
+                {"uuid": one.uuid, "name": one.name, "application": "eavesdrop" if one.target else "bridge"}
+                for one in self.channels.values()
+            ]
+        else:
+            rows = [{"uuid": one.uuid, "b_uuid": one.peer} for one in self.channels.values() if one.peer > one.uuid]
+        return json.dumps({"row_count": len(rows), "rows": rows} if rows else {"row_count": 0})
+
+
+# ---- recording ----
+
+
+async def record() -> None:
+    """Rewrites `tests/data/esl/takeover.txt`: every event of a call that is taken over, and then loses its AI."""
+    from connector.domain.calls import Mode
+    from connector.domain.events import CallChanged
+    from connector.freeswitch import wire
+    from tests.contract.under_test import followed
+
+    from .freeswitch import FsLab, Instance, home
+
+    prefix = home()
+    if prefix is None:
+        raise SystemExit("FREESWITCH_HOME names no FreeSWITCH")
+    with Instance(prefix) as instance:
+        async with FsLab(instance) as lab:
+            pbx = lab.service()
+            async with followed(pbx) as follower:
+                reader, writer = await asyncio.open_connection("127.0.0.1", instance.ports.esl)
+                said = bytearray()
+                writer.write(f"auth {instance.password}\n\n".encode())
+                writer.write(f"event plain {wire.EVENTS} CUSTOM {wire.SUBCLASSES}\n\n".encode())
+                await asyncio.sleep(0.5)
+                await reader.read(65536)
+                call = await lab.call()
+                told = await follower.event(CallChanged, lambda e: e.call.channels.caller_id == call.uniqueid)
+                await pbx.engage(told.call, lab.patch(), Mode.TAKEOVER, "Ann Ä")
+                call.caller.media.send_dtmf("5")
+                await asyncio.sleep(1)
+                await call.ai.hangup()
+                await asyncio.sleep(1)
+                await call.hangup()
+                await asyncio.sleep(1)
+                writer.write_eof()
+                while data := await reader.read(65536):
+                    said += data
+    DATA.mkdir(parents=True, exist_ok=True)
+    (DATA / "takeover.txt").write_bytes(bytes(said))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--record"]:
+        raise SystemExit("usage: python -m tests.support.fake_esl --record")
+    asyncio.run(record())

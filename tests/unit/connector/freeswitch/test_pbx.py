@@ -1,0 +1,229 @@
+"""The adapter on a FreeSWITCH in memory: what it says to it, and what it does when that refuses or is not ready."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+
+from connector.domain.calls import Call, Channels, Mode
+from connector.domain.errors import BadValue, ChannelGone, PbxError, VerbRefused
+from connector.domain.events import AgentGone, CallChanged, PbxDown, SnapshotTaken
+from connector.freeswitch import admission
+from connector.freeswitch import pbx as pbx_module
+from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
+from tests.contract.under_test import Follower, followed
+from tests.support.adapter import Patch
+from tests.support.fake_esl import FakeFreeSwitch
+
+
+@dataclass
+class Site:
+    fake: FakeFreeSwitch
+    pbx: FreeSwitchPbx
+    follower: Follower
+
+    async def call(self, **variables: str) -> Call:
+        caller = self.fake.call(**variables)
+        event = await self.follower.event(CallChanged, lambda e: e.call.channels.caller_id == caller)
+        return event.call
+
+    def said(self, words: str) -> list[str]:
+        return [command for command in self.fake.commands if words in command]
+
+
+def settings(fake: FakeFreeSwitch, **other: object) -> FreeSwitchSettings:
+    given: dict[str, object] = {"secret": "right", "port": fake.port, "ais": (("bot", "^sofia/internal/ai-"),)}
+    return FreeSwitchSettings(**{**given, **other})  # type: ignore[arg-type]  # any of its fields
+
+
+@asynccontextmanager
+async def a_site(**other: object) -> AsyncIterator[Site]:
+    async with FakeFreeSwitch() as fake:
+        pbx = FreeSwitchPbx("main", settings(fake, **other), "node-1")
+        async with followed(pbx) as follower:
+            yield Site(fake, pbx, follower)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with a_site() as site:
+        yield site
+
+
+def patch() -> Patch:
+    return Patch("127.0.0.1", 0, str(uuid.uuid4()), sip_port=5060)
+
+
+async def test_nothing_is_muted_before_what_un_mutes_is_in_place(site: Site) -> None:
+    call = await site.call()
+    await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    order = [site.fake.commands.index(site.said(words)[0]) for words in ("hash insert", "api_hangup_hook", "mute 1")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["", "a b", "a}b", "a]b", "a,b", "a;b", "a'b", 'a"b', "a$b", "${system(x)}", "a\nb", "a\r\nb", "a/b", "a|b", "ä"],
+)
+async def test_no_field_breaks_out_of_its_place(site: Site, hostile: str) -> None:
+    call = await site.call()
+    good = patch()
+    count = len(site.fake.commands)
+    for bad in (replace(good, uuid=hostile), replace(good, host=hostile)):
+        with pytest.raises(BadValue):
+            await site.pbx.engage(call, bad, Mode.MONITOR)
+    caller = replace(call, channels=Channels("x", hostile, "y", call.channels.ai_id))
+    ai = replace(call, channels=Channels("x", call.channels.caller_id, "y", hostile))
+    with pytest.raises(BadValue):
+        await site.pbx.engage(caller, good, Mode.MONITOR)
+    with pytest.raises(ChannelGone if not hostile else BadValue):
+        await site.pbx.engage(ai, good, Mode.MONITOR)
+    for verb in (site.pbx.hangup(caller), site.pbx.send_dtmf(call, hostile), site.pbx.transfer(call, hostile)):
+        with pytest.raises(BadValue):
+            await verb
+    assert not any("originate" in command for command in site.fake.commands[count:])
+
+
+async def test_a_name_reaches_the_pbx_as_letters_and_percent_signs(site: Site) -> None:
+    call = await site.call()
+    endpoint = patch()
+    await site.pbx.engage(call, endpoint, Mode.MONITOR, "O'Neil} ${x},\n")
+    [originate] = site.said("originate")
+    assert "takeover_name=O%27Neil%7D%20%24%7Bx%7D%2C%0A}sofia/" in originate
+
+
+async def test_hostile_settings_are_refused_at_once() -> None:
+    async with FakeFreeSwitch() as fake:
+        for wrong in ({"sip_profile": "a b"}, {"destinations": {"x": "a b,c"}}):
+            with pytest.raises(BadValue):
+                FreeSwitchPbx("main", settings(fake, **wrong), "node-1")
+
+
+async def test_a_worker_that_does_not_answer_is_a_refusal(site: Site) -> None:
+    call = await site.call()
+    site.fake.refuses = True
+    with pytest.raises(VerbRefused, match="could not be connected"):
+        await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    with pytest.raises(VerbRefused, match="no SIP port"):
+        await site.pbx.engage(call, replace(patch(), sip_port=0), Mode.TAKEOVER)
+    assert site.fake.ai_audible(call.channels.caller_id)
+
+
+async def test_an_ai_that_dies_on_the_way_leaves_no_agent_behind(site: Site) -> None:
+    call = await site.call()
+    original = site.fake.api
+
+    def dying(line: str) -> str:
+        if line.startswith("uuid_audio"):
+            return "-ERR No such channel!\n"
+        return original(line)
+
+    site.fake.api = dying  # type: ignore[method-assign]
+    with pytest.raises(ChannelGone):
+        await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    async with asyncio.timeout(5):
+        while site.fake.agents(call.channels.caller_id):  # noqa: ASYNC110 - the end of a leg nobody knows of
+            await asyncio.sleep(0.01)
+    assert site.fake.hash == {}
+
+
+async def test_the_floor_of_a_leg_that_is_gone_is_free(site: Site) -> None:
+    call = await site.call()
+    site.fake.hash[f"takeover_{call.channels.caller_id}"] = "a-leg-whose-hook-never-ran"
+    await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    assert not site.fake.ai_audible(call.channels.caller_id)
+
+
+async def test_an_administrators_own_way_after_the_bridge_comes_back(site: Site) -> None:
+    call = await site.call(transfer_after_bridge="survey:XML:default")
+    variables = site.fake.channels[call.channels.caller_id].variables
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    assert variables["transfer_after_bridge"] == "takeover_pair:XML:takeover"
+    engaged = await site.pbx.switch(engaged, Mode.MONITOR)
+    assert variables["transfer_after_bridge"] == "survey:XML:default"
+    await site.pbx.switch(engaged, Mode.BARGE)
+    await site.pbx.release(engaged)
+    assert variables["transfer_after_bridge"] == "survey:XML:default"
+
+
+async def test_deaf_and_hung_up_ais_are_so_in_a_takeover() -> None:
+    async with a_site(deaf=frozenset({"bot"})) as site:
+        call = await site.call()
+        await site.pbx.engage(call, patch(), Mode.BARGE)
+        assert site.said("write mute") == []
+        await site.pbx.engage(await site.call(), patch(), Mode.TAKEOVER)
+        assert len(site.said("start write mute 1")) == 1
+    async with a_site(hung_up=frozenset({"bot"})) as site:
+        call = await site.call()
+        engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+        assert call.channels.ai_id not in site.fake.channels
+        assert site.fake.channels[call.channels.caller_id].place == "takeover_pair"
+        await site.pbx.release(engaged)
+        assert site.fake.channels[call.channels.caller_id].place == "takeover_fallback"
+
+
+async def test_digits_go_to_the_ai(site: Site) -> None:
+    call = await site.call()
+    await site.pbx.send_dtmf(call, "12#")
+    assert site.fake.channels[call.channels.ai_id].variables["digits"] == "12#@120"
+
+
+async def test_who_is_led_away_takes_no_agent_along(site: Site) -> None:
+    call = await site.call()
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    person = site.fake._create("sofia/internal/person@127.0.0.1", {})
+    site.fake.bridge(call.channels.caller_id, person.uuid)
+    await site.follower.event(AgentGone, lambda e: e.patch == engaged.patch)
+
+
+async def test_a_pbx_without_our_dialplan_says_so_until_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "RECHECK_S", (0.01, 0.05))
+    async with FakeFreeSwitch() as fake:
+        original, bare = fake.api, True
+        fake.api = lambda line: "-ERR" if bare and line.startswith("xml_locate") else original(line)  # type: ignore[method-assign]
+        pbx = FreeSwitchPbx("main", settings(fake), "node-1")
+        caller = fake.call()
+        async with followed(pbx) as follower:
+            snapshot = await follower.event(SnapshotTaken)
+            [changed] = snapshot.events
+            assert isinstance(changed, CallChanged)
+            assert "lacks takeover_pair" in changed.call.choice(Mode.TAKEOVER).why
+            bare = False
+            better = await follower.event(CallChanged, lambda e: e.call.choice(Mode.TAKEOVER).possible)
+            assert better.call.channels.caller_id == caller
+
+
+async def test_a_wrong_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pbx_module, "REFUSED_BACKOFF_S", (0.05, 0.05))
+    async with FakeFreeSwitch() as fake:
+        follower = Follower(FreeSwitchPbx("main", settings(fake, secret="wrong"), "node-1"))
+        task = asyncio.create_task(follower.follow())
+        down = await follower.event(PbxDown)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert "check pbx.main.secret" in down.why
+
+
+async def test_without_a_connection_every_verb_says_so() -> None:
+    async with FakeFreeSwitch() as fake:
+        pbx = FreeSwitchPbx("main", settings(fake), "node-1")
+        with pytest.raises(PbxError):
+            await pbx.snapshot()
+
+
+async def test_a_release_overtakes_an_engage(site: Site) -> None:
+    call = await site.call()
+    endpoint = patch()
+    engaging = asyncio.create_task(site.pbx.engage(call, endpoint, Mode.TAKEOVER))
+    await asyncio.sleep(0)
+    from connector.domain.calls import PatchId
+    from connector.ports import Engaged
+
+    await site.pbx.release(Engaged(call.id, PatchId(endpoint.uuid), "", Mode.TAKEOVER))
+    await asyncio.gather(engaging, return_exceptions=True)
+    await site.pbx.release(Engaged(call.id, PatchId(endpoint.uuid), "", Mode.TAKEOVER))
+    assert site.fake.agents(call.channels.caller_id) == []
+    assert site.fake.ai_audible(call.channels.caller_id)
