@@ -111,7 +111,7 @@ class Legs:
                 return replace(wanted, channel=message["agent"])
             if what == "TakeoverRefused":
                 if message["reason"] == "busy":
-                    raise AlreadyTaken(wanted.call, decoded(message["byname"]) or "another agent")
+                    raise AlreadyTaken(wanted.call, decoded(message["byname"]))
                 raise ChannelGone(self._pbx, wanted.call.partition("~")[2])
             if what == "OriginateResponse" and message["response"] == "Failure":
                 self.forget(wanted.patch)

@@ -9,7 +9,7 @@ TakeoverError
 |-- CallEnded(call)                    the call has ended
 |-- CallUnknown(call)                  there never was such a call, or it is forgotten
 |-- EngagementUnknown(engagement)
-|-- AlreadyTaken(call, speaker)        somebody else speaks in this call
+|-- AlreadyTaken(call, speaker)        somebody else speaks in this call; a PBX may not know who
 |-- AlreadyEngaged(call, engagement)   this agent is in this or another call with the same leg
 |-- ModeNotPossible(call, mode, why)
 |-- LegNotReady(leg, why)              nobody mutes an AI for a dead microphone

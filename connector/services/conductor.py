@@ -101,6 +101,11 @@ class Conductor:
         return self._state.phase is Phase.ENDED
 
     @property
+    def leaving(self) -> bool:
+        """On its way out: whoever asked has been answered, and nothing can keep it in the call."""
+        return self._state.phase is Phase.RELEASING
+
+    @property
     def settled(self) -> bool:
         """In the call with nothing under way: may be asked for another mode."""
         return self._state.phase is Phase.ACTIVE and self._asked_mode is None

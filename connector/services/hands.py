@@ -185,7 +185,7 @@ class Hands:
 
     def _failed(self, command: Errand, error: TakeoverError) -> Input:
         if isinstance(error, AlreadyTaken):
-            error = AlreadyTaken(self._call.id, self._rival() or error.speaker)
+            error = AlreadyTaken(self._call.id, error.speaker or self._rival())
         if not isinstance(command, GiveBack | ClosePatch | Verify):
             self.error = error
         log.info("engagement.refused", engagement=self._id, command=type(command).__name__, why=str(error))
@@ -198,10 +198,10 @@ class Hands:
         return Refused(command.seq, error.slug)
 
     def _rival(self) -> str:
-        """Who speaks instead of us, as far as we have seen; otherwise what the PBX said with its refusal must do."""
+        """Who speaks instead of us, as far as we have seen, where the PBX does not tell."""
         others = self._registry.engagements(self._call.id)
         names = [e.agent_name for e in others if e.mode.speaks and e.id != self._id]
-        return names[-1] if names else ""
+        return names[-1] if names else "another service"
 
     def _engaged(self, mode: Mode) -> Engaged:
         return Engaged(self._call.id, self.patch or PatchId(""), self._channel, mode)

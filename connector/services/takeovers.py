@@ -277,9 +277,11 @@ class Takeovers:
         if not mode.speaks:
             return []
         speakers = [c for c in self._conductors.values() if c.call.id == call.id and c is not but and c.holds_floor]
-        if speakers and override is None:
-            raise AlreadyTaken(call.id, speakers[-1].engagement.agent_name)
-        if speakers:
+        # Our own last try, which the PBX refused a moment ago, is nobody's rival: it is waited for, like an overridden.
+        rivals = [c for c in speakers if not (c.leaving and c.engagement.agent == actor.id)]
+        if rivals and override is None:
+            raise AlreadyTaken(call.id, rivals[-1].engagement.agent_name)
+        if rivals:
             self._permit(actor, "override", call)
             if not (override or "").strip():
                 raise BadValue("override.reason", override or "", "say why you take over from your colleague")
@@ -293,8 +295,10 @@ class Takeovers:
     ) -> None:
         if not speakers:
             return
-        claimed.record.extra = {"override": override or ""}
-        for speaker in speakers:
+        rivals = [speaker for speaker in speakers if not speaker.leaving]
+        if rivals:
+            claimed.record.extra = {"override": override or ""}
+        for speaker in rivals:
             speaker.record.extra = {"by": actor.id, "override": override or ""}
             speaker.post(Leave(OVERRIDDEN))
         if not await self._gone(speakers, ended=True):

@@ -713,6 +713,24 @@ async def test_a_patch_of_ours_that_nobody_owns_is_released() -> None:
 
 
 @virtual_time
+async def test_a_second_try_is_not_refused_because_of_the_first() -> None:
+    exchange = FakeExchange()
+    async with service(exchange) as s, service(exchange, "node-2") as rival:
+        call = exchange.make_call()
+        await settle()
+        s.pbx.delay = 0.1  # so that neither service knows of the other's claim; and the first try is given back slowly
+        wish = asyncio.create_task(s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a"))
+        await asyncio.sleep(0.05)
+        theirs = await rival.takeovers.engage(BEN, call.call.id, Mode.TAKEOVER, "leg-b")
+        with pytest.raises(AlreadyTaken, match="Ben already speaks"):
+            await wish
+        with pytest.raises(AlreadyTaken, match="Ben already speaks"):
+            await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        await rival.takeovers.release(BEN, theirs.id)
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+
+
+@virtual_time
 async def test_a_patch_of_another_service_is_shown_and_holds_the_floor() -> None:
     exchange = FakeExchange()
     async with service(exchange, "node-2") as other, service(exchange) as s:
