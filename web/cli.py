@@ -135,9 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("input", type=Path, metavar="IN.wav", help="16-bit PCM, any rate, mono or stereo")
     sound.add_argument("output", type=Path, metavar="OUT.wav", help="16 kHz mono; replaced if it exists")
     plan = commands.add_parser("dialplan", parents=[common], help="the PBX's include files: print, install, remove")
-    plan.add_argument("--for", dest="kind", choices=["asterisk"], required=True)
+    plan.add_argument("--for", dest="kind", choices=["asterisk", "freeswitch"], required=True)
     where = plan.add_mutually_exclusive_group()
-    where.add_argument("--install", type=Path, metavar="DIR", help="into Asterisk's configuration folder")
+    where.add_argument("--install", type=Path, metavar="DIR", help="into the PBX's configuration folder")
     where.add_argument("--remove", type=Path, metavar="DIR", help="out of it again")
     acts = commands.add_parser("audit", help="the record of all acts").add_subparsers(
         dest="act", required=True, metavar="ACT"

@@ -4,6 +4,7 @@ import os
 import secrets
 import sysconfig
 from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .outcome import CommandFailed, Outcome
@@ -12,12 +13,17 @@ MARK = "; the next line was added by: takeover dialplan --install"
 SECRET = "manager_takeover_secret.conf"  # noqa: S105 - a file's name
 INCLUDED_FROM = {"extensions_takeover.conf": "extensions.conf", "manager_takeover.conf": "manager.conf"}
 """Our file: the administrator's file that includes it."""
+FREESWITCH = "takeover.xml"
+"""Our only file there; FreeSWITCH's own configuration includes every file of its folder."""
+RELOAD_FREESWITCH = ("fs_cli -x reloadxml",)
 RELOAD = ('asterisk -rx "dialplan reload"', 'asterisk -rx "manager reload"')
 
 
 def dialplan(options: Namespace) -> Outcome:
     """What ``--install DIR`` or ``--remove DIR`` did, or the files themselves. Raises `CommandFailed`."""
-    files = _ours()
+    if options.kind == "freeswitch":
+        return _freeswitch(options)
+    files = _ours("asterisk", INCLUDED_FROM)
     try:
         if options.install is not None:
             return _install(files, options.install)
@@ -29,15 +35,47 @@ def dialplan(options: Namespace) -> Outcome:
     return Outcome(lines, {"files": files})
 
 
-def _ours() -> dict[str, str]:
-    """Our files, from the checkout or from where the package put them."""
+def _freeswitch(options: Namespace) -> Outcome:
+    """The same for FreeSWITCH, where one file goes into a folder and no file of the administrator's is touched."""
+    files = _ours("freeswitch", (FREESWITCH,))
+    folder: Path | None = options.install or options.remove
+    if folder is None:
+        return Outcome(files[FREESWITCH].splitlines(), {"files": files})
+    path = folder / "dialplan" / FREESWITCH
+    try:
+        main = folder / "freeswitch.xml"
+        if not main.is_file() or not path.parent.is_dir():
+            option = "--install" if options.install else "--remove"
+            raise CommandFailed(
+                f"{option}: {str(folder)!r} has no freeswitch.xml or no dialplan folder; "
+                "name the folder of FreeSWITCH's own configuration, like /etc/freeswitch"
+            )
+        if options.remove is not None:
+            if not path.exists():
+                return _said([], "Nothing of Takeover was there.")
+            path.unlink()
+            return _said([f"removed {path}"], "", RELOAD_FREESWITCH)
+        if path.exists() and path.read_text(encoding="utf-8") == files[FREESWITCH]:
+            return _said([], "Installed already; nothing was changed.")
+        _write(path, files[FREESWITCH], like=main)
+        done = [f"wrote {path}"]
+        if "dialplan/*.xml" not in main.read_text(encoding="utf-8", errors="replace"):
+            done.append(f"{main} does not include dialplan/*.xml: include {path} in its section dialplan yourself")
+        return _said(done, "", RELOAD_FREESWITCH)
+    except OSError as error:
+        raise CommandFailed(f"{error.filename}: {error.strerror}; run this as the user who owns that folder") from None
+
+
+def _ours(kind: str, names: Iterable[str]) -> dict[str, str]:
+    """Our files for one kind of PBX, from the checkout or from where the package put them."""
+    names = tuple(names)
     places = [
-        Path(__file__).parents[2] / "dialplan" / "asterisk",
-        Path(sysconfig.get_path("data")) / "share" / "takeover" / "dialplan" / "asterisk",
+        Path(__file__).parents[2] / "dialplan" / kind,
+        Path(sysconfig.get_path("data")) / "share" / "takeover" / "dialplan" / kind,
     ]
     for place in places:
-        if all((place / name).is_file() for name in INCLUDED_FROM):
-            return {name: (place / name).read_text(encoding="utf-8") for name in INCLUDED_FROM}
+        if all((place / name).is_file() for name in names):
+            return {name: (place / name).read_text(encoding="utf-8") for name in names}
     tried = " and ".join(str(place) for place in places)
     raise CommandFailed(f"The dialplan files are missing; looked in {tried}. Install the package again")
 
@@ -91,10 +129,10 @@ def _remove(files: dict[str, str], folder: Path) -> Outcome:
     return Outcome([*outcome.lines, *kept], {**outcome.facts, "kept": kept}, code=1)
 
 
-def _said(done: list[str], otherwise: str) -> Outcome:
+def _said(done: list[str], otherwise: str, reload: Sequence[str] = RELOAD) -> Outcome:
     if not done:
         return Outcome([otherwise], {"done": [], "next": []})
-    return Outcome([*done, "Now run:", *(f"  {line}" for line in RELOAD)], {"done": done, "next": list(RELOAD)})
+    return Outcome([*done, "Now run:", *(f"  {line}" for line in reload)], {"done": done, "next": list(reload)})
 
 
 def _includes(line: str, name: str) -> bool:

@@ -102,3 +102,55 @@ def test_without_a_folder_the_files_are_printed(capsys: pytest.CaptureFixture[st
     assert ";;;; extensions_takeover.conf" in out
     assert "[takeover-agent]" in out
     assert "eventfilter=" in out
+
+
+def freeswitch(*arguments: object) -> int:
+    return main(["dialplan", "--for", "freeswitch", *map(str, arguments)])
+
+
+@pytest.fixture
+def switch_folder(tmp_path: Path) -> Path:
+    """Somebody's /etc/freeswitch."""
+    (tmp_path / "dialplan").mkdir()
+    (tmp_path / "freeswitch.xml").write_text('<X-PRE-PROCESS cmd="include" data="dialplan/*.xml"/>\n')
+    return tmp_path
+
+
+def test_freeswitch_gets_one_file_of_ours_and_none_of_the_administrators_is_touched(
+    switch_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (switch_folder / "freeswitch.xml").read_text()
+    assert freeswitch("--install", switch_folder) == 0
+    assert "fs_cli -x reloadxml" in capsys.readouterr().out
+    installed = switch_folder / "dialplan" / "takeover.xml"
+    assert '<context name="takeover">' in installed.read_text()
+    assert (switch_folder / "freeswitch.xml").read_text() == before
+    assert freeswitch("--install", switch_folder) == 0
+    assert "nothing was changed" in capsys.readouterr().out
+    assert freeswitch("--remove", switch_folder) == 0
+    assert not installed.exists()
+    assert freeswitch("--remove", switch_folder) == 0
+    assert "Nothing of Takeover was there" in capsys.readouterr().out
+
+
+def test_a_freeswitch_that_includes_no_such_folder_is_told(
+    switch_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (switch_folder / "freeswitch.xml").write_text("<document/>\n")
+    assert freeswitch("--install", switch_folder) == 0
+    assert "does not include dialplan/*.xml" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_freeswitchs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert freeswitch("--install", tmp_path) == 1
+    assert "name the folder of FreeSWITCH's own configuration" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_freeswitchs_file_is_printed_and_is_xml(capsys: pytest.CaptureFixture[str]) -> None:
+    from xml.etree import ElementTree
+
+    assert freeswitch() == 0
+    tree = ElementTree.fromstring(capsys.readouterr().out)
+    names = {one.get("name") for one in tree.iter("extension")}
+    assert {"takeover_pair", "takeover_hold", "takeover_fallback", "register", "human"} <= names
