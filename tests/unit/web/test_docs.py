@@ -1,0 +1,53 @@
+"""What the documents promise is there: files, commands, routes, and code that works as printed."""
+
+import re
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.ailink import sign
+from tests.unit.web.house import House
+from web.cli import _parser
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("administrators", "agents", "ai-engineers", "supervisors")),
+    ROOT / "docs" / "integrations" / "README.md",
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+def test_the_printed_check_of_a_signature_works() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "ai-engineers.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    body, now = b'{"id":"1"}', int(time.time())
+    assert names["genuine"]("s3cret", sign("s3cret", body, now), body)
+    assert not names["genuine"]("other", sign("s3cret", body, now), body)
+    assert not names["genuine"]("s3cret", sign("s3cret", body, now), body + b" ")
+    assert not names["genuine"]("s3cret", sign("s3cret", body, now - 400), body)
+
+
+@pytest.mark.parametrize("text", [path.read_text() for path in DOCUMENTS], ids=[path.name for path in DOCUMENTS])
+async def test_routes_that_are_named_exist(house: House, text: str) -> None:
+    shapes = [re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(route.path)) for route in house.routes()]
+    for named in re.findall(r"`(?:GET|POST|PATCH|PUT|DELETE) (/[a-z0-9/{}._-]+)", text):
+        assert any(re.fullmatch(shape, named) for shape in shapes), named
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_printed_commands_about_people_tokens_and_the_audit_are_understood(document: Path) -> None:
+    """Those in blocks of code; prose may shorten."""
+    for block in re.findall(r"^```\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE):
+        for named in re.findall(r"takeover ((?:user|token|audit) [^\n|#]+)", block):
+            _parser().parse_args(shlex.split(named))
