@@ -9,7 +9,7 @@ from . import audiosocket, pipeline, sdp
 from .leg import Leg, Patch
 from .messages import Intruder, LegDown, LegState, LegUp, MediaSettings, PatchDown, PatchUp, Quality, Report
 from .pacer import PHASES, Due, Lateness, Pacer
-from .rtc import Network, Peer
+from .peer import Connect, Network, Peer
 from .sip import SipServer
 
 log = logging.getLogger(__name__)
@@ -25,12 +25,15 @@ class Refusal(Exception):
 class Engine:
     """Everything runs on one event loop. `tell` gets the events; it must not block."""
 
-    def __init__(self, settings: MediaSettings, tell: Callable[[Report], None], tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, settings: MediaSettings, connect: Connect, tell: Callable[[Report], None], tasks: asyncio.TaskGroup
+    ) -> None:
         self.lateness = Lateness()
         self.worst = 0.0
         "Seconds of the latest tick since somebody set this to 0."
         self._settings = settings
         self._network = Network.of(settings)
+        self._connect = connect
         self._tell = tell
         self._tasks = tasks
         self._legs: dict[str, Leg] = {}
@@ -105,7 +108,7 @@ class Engine:
             raise Refusal(str(fault)) from None
         entry = self._legs.get(leg)
         if entry is None:
-            entry = Leg(leg, parsed, self._network, suppression=self._settings.suppression)
+            entry = Leg(leg, parsed, self._network, self._connect, suppression=self._settings.suppression)
             answer = await self._answer(entry.peer)
             self._legs[leg] = entry
             min(self._phases, key=len).append(entry)

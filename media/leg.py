@@ -1,4 +1,4 @@
-"""An agent's leg: what is between the browser (`rtc.Peer`) and the patch into the PBX, one tick at a time.
+"""An agent's leg: what is between the browser (`peer.Peer`) and the patch into the PBX, one tick at a time.
 
 `collect` takes the microphone's next 20 ms, `deliver` sends what the voice chain made of it. The tick is the clock
 towards both sides: the PBX gets silence rather than nothing, and the browser too, as its buffer grows to hundreds
@@ -10,15 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
-from . import opus, rtp, sdp
+from . import rtp, sdp
 from .audiosocket import PatchCounts
 from .frame import SAMPLES, SILENCE, TICK, Frame
 from .hold import Music, comfort_noise
 from .jitter import JitterBuffer, Kind
 from .level import mean_square
 from .messages import Facts
+from .peer import Connect, Network, Peer
 from .pipeline import Voice
-from .rtc import Network, Peer
 
 PRESENT = 0.3
 "Seconds without microphone RTP after which the microphone counts as gone."
@@ -49,9 +49,10 @@ class Patch(Protocol):
 class Leg:
     """All state of one browser; the patch comes and goes."""
 
-    def __init__(self, leg: str, offer: sdp.Offer, network: Network, *, suppression: bool) -> None:
+    def __init__(self, leg: str, offer: sdp.Offer, network: Network, connect: Connect, *, suppression: bool) -> None:
         self.id = leg
         self._network = network
+        self._connect = connect
         self.peer = self.connect(offer)
         "The connection in use."
         self.connections = [self.peer]
@@ -63,8 +64,6 @@ class Leg:
         self.hold = False
         self.signal = True
         self._jitter = JitterBuffer()
-        self._decoder = opus.Decoder()
-        self._encoder = opus.Encoder()
         self._music = Music()
         self._pending = SILENCE[:0]
         self._quiet = True
@@ -82,14 +81,12 @@ class Leg:
             if self.peer is peer:
                 self._packet(packet, now)
 
-        peer = Peer(offer, self._network, packet)
+        peer = self._connect(offer, self._network, packet)
         return peer
 
     def use(self, peer: Peer) -> None:
         """This connection stands: sound goes through it from now on, whatever the leg is doing."""
         self.peer = peer
-        # The browser's decoder is new, so the encoder must not refer to what it has sent before.
-        self._encoder = opus.Encoder()
 
     @property
     def ready(self) -> float | None:
@@ -159,13 +156,12 @@ class Leg:
                 self.on_first_frame()
                 self.on_first_frame = None
         if self.peer.up:
-            self.peer.send(self._encoder.encode(heard), self._clock)
+            self.peer.send(heard, self._clock)
 
     def facts(self) -> Facts:
         """The last second; reading starts a new one. Sends the RTCP report that belongs to it."""
         if self.peer.up:
             self.peer.report()
-            self._encoder.protect(self.peer.lost_at_browser)
         reception, patch, counts = self.peer.reception, self.patch, self._jitter.counts
         return Facts(
             connected=self.peer.up,
@@ -198,20 +194,20 @@ class Leg:
         if packet.ssrc != self._ssrc:
             self._ssrc = packet.ssrc
             self._jitter.clear()
-            self._decoder.reset()
+            self.peer.decoder.reset()
             self._lost_before = (0, 0)
         self._silent_ticks = 0
-        if length := opus.length(packet.payload):
+        if length := self.peer.decoder.length(packet.payload):
             self._jitter.push(packet.timestamp, packet.payload, now, length)
 
     def _next(self, now: float) -> Frame | None:
         kind, payload, length = self._jitter.pop(now, quiet=self._quiet)
         samples = length // 3
         if kind is Kind.PLAY:
-            return self._decoder.decode(payload)
+            return self.peer.decoder.decode(payload)
         if kind is Kind.RECOVER:
-            return self._decoder.recover(payload, samples)
-        return self._decoder.conceal(samples) if kind is Kind.CONCEAL else None
+            return self.peer.decoder.recover(payload, samples)
+        return self.peer.decoder.conceal(samples) if kind is Kind.CONCEAL else None
 
     def _for_pbx(self, frame: Frame | None, tick: int) -> Frame:
         if self.hold:
@@ -225,5 +221,5 @@ class Leg:
     def _flush(self) -> None:
         self._jitter.drain()
         self._pending = SILENCE[:0]
-        self._decoder.reset()
+        self.peer.decoder.reset()
         self.voice.flush()

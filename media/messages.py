@@ -7,7 +7,10 @@ or `Refused` with that number. Times are CLOCK_MONOTONIC seconds, which all proc
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
+
+Tier = Literal["fast", "stock"]
+"""Our own path on aiortc's parts, or aiortc's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class MediaSettings:
     "99th percentile of tick lateness over 10 s above which a worker takes no new leg."
     connect_s: float = 15.0
     "Seconds from the answer to ICE and DTLS standing; after that the leg is dropped."
+    tier: Tier | None = None
+    "How browsers are connected; None: the best that works with this aiortc."
 
 
 # Down
@@ -107,10 +112,13 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker listens for the PBX on `port`, and for SIP on `sip_port` unless that is 0."""
+    """The worker listens for the PBX on `port`, and for SIP on `sip_port` unless that is 0. `why`: what stood against
+    the fast tier."""
 
     port: int
     sip_port: int = 0
+    tier: Tier = "fast"
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

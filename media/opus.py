@@ -92,6 +92,8 @@ class Decoder:
         if handle := getattr(self, "_handle", None):
             self._lib.opus_decoder_destroy(handle)
 
+    length = staticmethod(length)
+
     def decode(self, packet: bytes) -> Frame:
         """A packet -> its samples (2.5 to 120 ms)."""
         count = self._lib.opus_decode(self._handle, packet, len(packet), self._address, LONGEST, 0)

@@ -66,6 +66,7 @@ class WorkerStats:
     patches: int
     lateness_p99_ms: float
     skipped_ticks: int
+    tier: m.Tier
 
 
 @dataclass
@@ -217,6 +218,7 @@ class Pool:
                 patches=sum(len(leg.patches) for leg in self._legs.values() if leg.worker is worker),
                 lateness_p99_ms=round(worker.pong.p99 * 1000, 2),
                 skipped_ticks=worker.pong.skipped,
+                tier=worker.tier,
             )
             for worker in self._workers.values()
         ]

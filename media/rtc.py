@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -33,31 +32,14 @@ from aiortc.rtp import (
     is_rtcp,
 )
 
-from . import rtp, sdp
-from .messages import IceServer, MediaSettings
-from .network import Ports, host_addresses, split_public
+from . import opus, rtp, sdp
+from .frame import SILENCE, Frame
+from .network import host_addresses, split_public
+from .peer import Network, OnPacket, PeerLost
 
 _SELFTEST = 15.0
 _LONGEST = 1500
 "Bytes: libsrtp's buffer; a longer datagram would raise in aiortc's reader and end the leg."
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Where browsers may reach us."""
-
-    ports: Ports
-    public_addresses: tuple[str, ...]
-    ice_servers: tuple[IceServer, ...]
-    connect_s: float
-
-    @classmethod
-    def of(cls, settings: MediaSettings) -> "Network":
-        return cls(Ports(settings.udp_ports), settings.public_addresses, settings.ice_servers, settings.connect_s)
-
-
-class PeerLost(Exception):
-    """The connection did not come up or is gone; the text is the reason as in `LegDown.why`."""
 
 
 class _Stun(StunProtocol):
@@ -159,15 +141,17 @@ class _Dtls(RTCDtlsTransport):
         self.on_rtcp(packets)
 
 
-class Peer:
-    """One browser. `answer`, then `serve` until it is gone; `send` once per tick while it is up."""
+class FastPeer:
+    """See `peer.Peer`."""
 
-    def __init__(self, offer: sdp.Offer, network: Network, on_packet: Callable[[rtp.Rtp, float], None]) -> None:
+    def __init__(self, offer: sdp.Offer, network: Network, on_packet: OnPacket) -> None:
         self.up = False
         self.packets_out = 0
         self.reception: rtp.Reception | None = None
         self.lost_at_browser = 0.0
         self.rtt: float | None = None
+        self.decoder = opus.Decoder()
+        self._encoder = opus.Encoder()
         self._offer = offer
         self._patience = network.connect_s
         self._on_packet = on_packet
@@ -189,7 +173,7 @@ class Peer:
         self._heard_report: tuple[int, float] | None = None
 
     async def answer(self) -> str:
-        """Binds the sockets and returns our SDP; raises OSError if no port is free."""
+        """See `peer.Peer`."""
         await self._connection.gather_candidates()
         fingerprint = next(f for f in self._dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
         local = sdp.Local(
@@ -203,7 +187,7 @@ class Peer:
         return sdp.answer(self._offer, local)
 
     async def serve(self, on_up: Callable[[], None]) -> str:
-        """Connects, calls `on_up`, and returns why the browser is gone. Cancel it to hang up."""
+        """See `peer.Peer`."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._connect()
@@ -221,12 +205,13 @@ class Peer:
             await self.close()
 
     async def close(self) -> None:
-        """Says goodbye to the browser and closes the sockets. Idempotent."""
+        """See `peer.Peer`."""
         await self._dtls.stop()
         await self._ice.stop()
 
-    def send(self, payload: bytes, timestamp: int) -> None:
-        """An Opus packet; `timestamp` in the 48 kHz clock from any origin."""
+    def send(self, frame: Frame, timestamp: int) -> None:
+        """See `peer.Peer`."""
+        payload = self._encoder.encode(frame)
         self._timestamp = (self._origin + timestamp) & 0xFFFFFFFF
         packet = rtp.Rtp(self._offer.opus, self._sequence, self._timestamp, self._ssrc, payload)
         self._sequence = (self._sequence + 1) & 0xFFFF
@@ -235,10 +220,11 @@ class Peer:
         self._transmit(self._dtls._tx_srtp.protect(rtp.build(packet)))  # noqa: SLF001  see the module docstring
 
     def report(self) -> None:
-        """A sender report with what we know of the microphone stream; once a second.
+        """A sender report with what we know of the microphone stream.
 
         Without the report block Chrome never sends FEC; without the sender report there is no round trip time.
         """
+        self._encoder.protect(self.lost_at_browser)
         ntp = clock.current_ntp_time()
         sender = RtcpSenderInfo(ntp, self._timestamp, self.packets_out & 0xFFFFFFFF, self._octets & 0xFFFFFFFF)
         self._sender_report = ((ntp >> 16) & 0xFFFFFFFF, time.monotonic())
@@ -333,13 +319,13 @@ async def _call_ourselves() -> None:
     browser = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     browser.addTransceiver("audio")
     await browser.setLocalDescription(await browser.createOffer())
-    peer = Peer(sdp.parse(browser.localDescription.sdp), Network(Ports(None), (), (), _SELFTEST), lambda _p, _n: None)
+    peer = FastPeer(sdp.parse(browser.localDescription.sdp), Network.local(_SELFTEST), lambda _packet, _now: None)
     await browser.setRemoteDescription(RTCSessionDescription(await peer.answer(), "answer"))
     task = asyncio.create_task(peer.serve(heard.set))
     try:
         async with asyncio.timeout(_SELFTEST):
             await heard.wait()
-        peer.send(b"\xf8\xff\xfe", 0)
+        peer.send(SILENCE, 0)
         peer.report()
     except TimeoutError:
         raise PeerLost("the worker could not connect to itself over ICE and DTLS: is UDP filtered here?") from None

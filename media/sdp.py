@@ -58,6 +58,7 @@ class Offer:
     lite: bool
     bundled: bool
     candidates: tuple[Candidate, ...]
+    text: str
 
     @property
     def controlling(self) -> bool:
@@ -110,6 +111,7 @@ def parse(text: str) -> Offer:
         lite="a=ice-lite" in session,
         bundled=any(line.startswith("a=group:BUNDLE") for line in session),
         candidates=tuple(_candidates(group)),
+        text=text,
     )
 
 

@@ -48,6 +48,7 @@ class Worker:
         self.port = 0
         "Where it listens for the PBX; 0 until it is ready."
         self.sip_port = 0
+        self.tier: m.Tier = "fast"
         self.answered = 0.0
         self.pong = m.Pong(0, 0.0, 0.0, 0)
         self._writer = writer
@@ -160,7 +161,10 @@ async def _feel_pulse(worker: Worker) -> None:
 
 def _heard(worker: Worker, message: m.Command | m.Report, house: House, ready: asyncio.Future[None]) -> None:
     match message:
-        case m.Ready(port, sip_port):
+        case m.Ready(port, sip_port, tier, why):
+            worker.tier = tier
+            if why:
+                log.error("media worker %d falls back to aiortc's own, slower path: %s", worker.number, why)
             worker.port, worker.sip_port = port, sip_port
             worker.answered = time.monotonic()
             house.worker_ready(worker)

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, assert_never
 
-from . import rtc
 from .engine import Engine, Refusal
 from .messages import (
     CloseLeg,
@@ -38,6 +37,8 @@ from .messages import (
     decode,
     encode,
 )
+from .peer import PeerLost
+from .tier import choose
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,12 @@ class Worker:
         if not isinstance(configure, Configure):
             raise TypeError(f"the first message is {configure!r}, not Configure")
         try:
-            await rtc.selftest()
-        except (rtc.PeerLost, OSError) as fault:
+            choice = await choose(configure.settings.tier)
+        except (PeerLost, OSError) as fault:
             await self._fail(str(fault))
             return
         async with asyncio.TaskGroup() as tasks:
-            engine = Engine(configure.settings, self._tell, tasks)
+            engine = Engine(configure.settings, choice.connect, self._tell, tasks)
             try:
                 port = await engine.start()
             except OSError as fault:
@@ -80,7 +81,7 @@ class Worker:
             gc.freeze()
             tasks.create_task(engine.tick(), name="tick")
             tasks.create_task(self._listen_for_silence(), name="silence")
-            self._tell(Ready(port, engine.sip_port))
+            self._tell(Ready(port, engine.sip_port, choice.tier, choice.why))
             await self._serve(engine, tasks)
 
     async def _fail(self, why: str) -> None:

@@ -32,12 +32,14 @@ def bursts(number: int) -> Frame:
     return tone(1000, 0.5)(number) if number % _EVERY < _BURST else SILENCE
 
 
-def delays(browser: BrowserLeg, pbx: PbxEnd) -> list[float]:
-    """Milliseconds from each burst's packet to its first sample at the PBX."""
+def delays(browser: BrowserLeg, pbx: PbxEnd, since: float = 0.0) -> list[float]:
+    """Milliseconds from each burst's packet to its first sample at the PBX, for the bursts after a moment."""
     found = []
     samples = pbx.endpoint.rate // 50
     sent = browser.microphone.sent_at
     for number in range(0, len(sent), _EVERY):
+        if sent[number] < since:
+            continue
         window = [n for n, at in enumerate(pbx.heard_at) if 0 <= at - sent[number] < 0.4]
         for n in window:
             loud = np.flatnonzero(np.abs(pbx.heard[n]) > 3000)

@@ -9,9 +9,9 @@ from media import sdp
 from media.audiosocket import Patch, Reader
 from media.frame import SAMPLES, Frame
 from media.leg import Leg
-from media.network import Ports
 from media.opus import Encoder
-from media.rtc import Network
+from media.peer import Network
+from media.rtc import FastPeer
 from media.rtp import Rtp
 from tests.support.browser_leg import power_at, tone
 from tests.unit.media.test_sdp import CHROME
@@ -42,8 +42,8 @@ class Bench:
     """A leg with its clock."""
 
     def __init__(self) -> None:
-        network = Network(Ports(None), (), (), 1.0)
-        self.leg = Leg("leg", sdp.parse(CHROME), network, suppression=False)
+        network = Network.local(1.0)
+        self.leg = Leg("leg", sdp.parse(CHROME), network, FastPeer, suppression=False)
         self.now = 100.0
         self.tick = 0
         self.sequence = 0
