@@ -400,6 +400,32 @@ async def test_the_whole_flow_by_keyboard_alone(page: Page, stub: PanelStub) -> 
     assert await stub.loudest(1.5) < AUDIBLE, "the microphone is heard after the return"
 
 
+async def test_tab_reaches_every_action_of_a_live_agent(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    other = stub.add_call("+49 30 5550143", "Jonas Wirth")
+    await stub.update(other)
+    await stub.ask(other, "Insists on a person", "urgent")
+    await expect(page.get_by_test_id("emergency")).to_be_visible()
+    wanted = await page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, a[href]")]
+            .filter(one => one.checkVisibility() && !one.disabled)
+            .map(one => one.dataset.testid ?? one.ariaLabel ?? one.textContent)"""
+    )
+    assert len(wanted) > 20
+    reached: set[str] = set()
+    for _ in range(len(wanted) + 10):
+        await page.keyboard.press("Tab")
+        reached.add(
+            await page.evaluate(
+                """() => { const one = document.activeElement;
+                    return one.dataset.testid ?? one.ariaLabel ?? one.textContent; }"""
+            )
+        )
+    assert set(wanted) - reached == set()
+    await page.keyboard.press("Escape")
+    await banner(page, "live")
+
+
 async def test_the_transcript_grows_in_place_and_shows_markup_as_text(page: Page, stub: PanelStub) -> None:
     call = stub.add_call("+49 30 5550142", "Maria Keller")
     await stub.say(call, "ai", "Hello, how can I help?")
