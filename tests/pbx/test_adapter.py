@@ -283,6 +283,18 @@ async def test_a_transfer_leaves_neither_agent_nor_ai_behind(lab: Lab) -> None:
     await lab.no_channels()
 
 
+async def test_a_transfer_by_another_service_is_told_as_one(lab: Lab) -> None:
+    async with watched(lab, "one") as one, watched(lab, "two") as two:
+        lab_call, call = await begin(lab, one)
+        await engage(two, lab, await two.call(lab_call), Mode.TAKEOVER)
+        await one.pbx.transfer(call, "support")
+        assert (await two.kind(CallGone)).why == "transferred"
+        assert (await two.kind(AgentGone)).why == "transferred"
+        assert not lab_call.caller.ended.is_set()
+        await lab_call.hangup()
+    await lab.no_channels()
+
+
 async def test_somebody_elses_redirect_does_not_leave_agent_and_ai_talking(lab: Lab) -> None:
     async with watched(lab) as adapter:
         lab_call, call = await begin(lab, adapter)
