@@ -84,6 +84,12 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
             Sample("takeover_engagements", "Agents in calls", "gauge", modes),
             Sample("takeover_pbx_up", "Whether a PBX is connected", "gauge", pbxs),
             gauge("takeover_events_clients", "Connected event sockets", len(parts.hub)),
+            Sample(
+                "takeover_events_slow_total",
+                "Event sockets that fell behind: refreshed by a snapshot, or dropped",
+                "counter",
+                {(("what", "refreshed"),): parts.hub.refreshed, (("what", "dropped"),): parts.hub.dropped},
+            ),
             gauge("takeover_legs", "Agents' audio legs", len(parts.desk)),
             *parts.more_samples(),
             *requests.samples(),

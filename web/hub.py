@@ -53,6 +53,10 @@ class Hub:
         """Live calls as JSON, until something about them changes."""
         self._timer: asyncio.Handle | None = None
         self._last = 0.0
+        self.refreshed = 0
+        """Clients that were so far behind that they got a snapshot instead."""
+        self.dropped = 0
+        """Clients that did not read at all."""
         self._unwatch = registry.watch(self.publish)
 
     def close(self) -> None:

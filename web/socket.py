@@ -105,6 +105,7 @@ async def _converse(
         if client.closing is not None:  # closing from our side ends the reader first: let the close frame leave
             done, _ = await asyncio.wait((writer,), timeout=_SEND_DEADLINE)
         if writer in done and isinstance(writer.exception(), TimeoutError):
+            hub.dropped += 1
             log.info("events-client-dropped", agent=client.principal.actor.id, why="it does not read")
             abort()
     finally:
@@ -177,6 +178,7 @@ async def _write(socket: web.WebSocketResponse, client: Client, hub: Hub) -> Non
             if client.is_ai:  # its events cannot be told by a snapshot: it must know that it missed some
                 client.closing = client.closing or "too-slow"
             else:
+                hub.refreshed += 1
                 hub.snapshot(client)
         while (frame := client.outbox.take()) is not None:
             async with asyncio.timeout(_SEND_DEADLINE):

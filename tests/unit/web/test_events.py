@@ -311,6 +311,7 @@ async def test_a_stalled_client_costs_the_others_nothing_and_is_dropped(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert house.hub.dropped == 1
     assert longest < 3.0  # a stalled send would have cost the deadline of 1 s in each of the rounds
     assert peak < 64_000_000
     await reading.send_json({"type": "ping", "t": 2})
@@ -387,6 +388,7 @@ async def test_a_slow_client_gets_a_snapshot_instead_of_everything_it_missed(hou
         house.call(str(number))
     snapshot = await frame(socket)
     assert (snapshot["type"], len(snapshot["calls"])) == ("snapshot", 20)
+    assert house.hub.refreshed == 1
 
 
 @pytest.mark.parametrize(
