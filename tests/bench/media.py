@@ -17,6 +17,7 @@ each, so they overtake each other).
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -89,19 +90,20 @@ def spoil(browser: BrowserLeg, network: Network) -> None:
     send, loop, numbers = transport._send_rtp, asyncio.get_running_loop(), itertools.count()
     under_way: set[asyncio.Task[None]] = set()
 
+    async def later(delay: float, data: bytes) -> None:
+        await asyncio.sleep(delay)
+        with contextlib.suppress(ConnectionError):  # hung up meanwhile
+            await send(data)
+
     async def through(data: bytes) -> None:
         delay = 0.0 if is_rtcp(data) else network(next(numbers))
         if not delay:
             if delay is not None:
                 await send(data)
             return
-
-        def arrive() -> None:
-            task = loop.create_task(send(data))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-
-        loop.call_later(delay, arrive)
+        task = loop.create_task(later(delay, data))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
     transport._send_rtp = through  # type: ignore[method-assign]
 
@@ -119,6 +121,8 @@ class BurstingPbx(PbxEnd):
     async def _talk(self) -> None:
         start, samples = time.monotonic(), self.endpoint.rate // 50
         for number in itertools.count():
+            if self.closed.is_set():
+                return
             frame = bursts(number + 12)[:: RATE // self.endpoint.rate]
             if frame.any() and (not self.sent or time.monotonic() - self.sent[-1] > 0.2):
                 self.sent.append(time.monotonic())
@@ -219,7 +223,7 @@ async def delay(tier: Tier, name: str, legs: int, seconds: float) -> dict[str, A
         await asyncio.sleep(SETTLE_S)
         since = time.monotonic()
         await asyncio.sleep(seconds)
-        to_pbx = [ms for one in lines for ms in delays(one.browser, one.pbx, since)]
+        to_pbx = [float(ms) for one in lines for ms in delays(one.browser, one.pbx, since)]
         to_browser = [ms for one in lines for ms in _arrivals(one, since)]
     say(f"{tier} {name}: to the PBX {spread(to_pbx)}, to the browser {spread(to_browser)}")
     return {"to_pbx": spread(to_pbx), "to_browser": spread(to_browser)}
@@ -231,7 +235,7 @@ def _arrivals(one: Line, since: float) -> list[float]:
     for at in sent:
         first = next((offset + came for offset, came in one.ear.heard if at <= came < at + 0.4), None)
         if first is not None and at > since:
-            found.append((first - at) * 1000)
+            found.append(float(first - at) * 1000)
     return found
 
 
