@@ -144,3 +144,17 @@ class EscalationKeeper(Protocol):
 
     async def open(self) -> Sequence[Escalation]:
         """All of them. Raises `StoreUnavailable`."""
+
+
+class TranscriptionFailed(Exception):
+    """This utterance has no words; the next may."""
+
+
+class Transcriber(Protocol):
+    """Speech into words."""
+
+    async def transcribe(self, sound: bytes, rate: int) -> str:
+        """The words in mono int16 samples (little-endian) at `rate` Hz; empty where there are none.
+
+        Raises `TranscriptionFailed`. Takes as long as it takes: nobody waits for it.
+        """

@@ -1,13 +1,26 @@
 """The inside of a worker: its legs, its port for the PBX, and the tick that drives them. No process matters here."""
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Callable
 
 from . import audiosocket, pipeline, sdp
+from .captions import Heard, Tap
 from .leg import Leg, Patch
-from .messages import Intruder, LegDown, LegState, LegUp, MediaSettings, PatchDown, PatchUp, Quality, Report
+from .messages import (
+    Intruder,
+    LegDown,
+    LegState,
+    LegUp,
+    MediaSettings,
+    PatchDown,
+    PatchUp,
+    Quality,
+    Report,
+    Utterance,
+)
 from .pacer import PHASES, Due, Lateness, Pacer
 from .peer import Connect, Network, Peer
 from .sip import SipServer
@@ -40,6 +53,7 @@ class Engine:
         self._serving: dict[Peer, asyncio.Task[None]] = {}
         self._phases: list[list[Leg]] = [[] for _ in range(PHASES)]
         self._patches: dict[str, Leg] = {}
+        self._taps: dict[str, Tap] = {}
         self._states: dict[str, LegState] = {}
         self._server = audiosocket.Server(self, frozenset(settings.pbx_addresses))
         self._sip = SipServer(self, self._server) if settings.sip else None
@@ -163,6 +177,8 @@ class Engine:
             return
         self._server.forget(patch)
         opened = entry.patch
+        if tap := self._taps.pop(patch, None):
+            self._tell_heard(entry.id, patch, tap.end())
         entry.hold = False
         entry.detach(time.monotonic())
         if opened is not None:
@@ -180,7 +196,17 @@ class Engine:
         # A slot that has passed must not be the patch's first: one frame too many stays in the PBX as delay.
         self._run_due(patch.accepted)
         entry.attach(patch, first_frame, patch.accepted)
+        if self._settings.captions:
+            self._listen(entry, patch.id)
         self._align(entry, patch.accepted)
+
+    def _listen(self, leg: Leg, patch: str) -> None:
+        tap = self._taps[patch] = Tap()
+        leg.tap = lambda sent, got: self._tell_heard(leg.id, patch, tap.take(sent, got, time.monotonic()))
+
+    def _tell_heard(self, leg: str, patch: str, found: list[Heard]) -> None:
+        for one in found:
+            self._tell(Utterance(leg, patch, one.side, one.began, base64.b64encode(one.sound).decode()))
 
     def patch_closed(self, patch: Patch, why: str) -> None:
         self.close_patch(patch.id, why)

@@ -60,6 +60,8 @@ class Leg:
         self.voice = Voice(enabled=suppression)
         self.patch: Patch | None = None
         self.on_first_frame: Callable[[], None] | None = None
+        self.tap: Callable[[Frame, Frame], None] | None = None
+        "Gets what the PBX was sent and what came from it, where captions are on."
         self.muted = False
         self.hold = False
         self.signal = True
@@ -126,6 +128,7 @@ class Leg:
         """Nothing of this call may be heard in the next."""
         self.patch = None
         self.on_first_frame = None
+        self.tap = None
         self._detached = now
         self._flush()
 
@@ -149,8 +152,11 @@ class Leg:
         self._tick = tick
         heard = SILENCE
         if self.patch is not None:
-            self.patch.send(self._for_pbx(frame, tick))
+            outgoing = self._for_pbx(frame, tick)
+            self.patch.send(outgoing)
             sound = self.patch.receive()
+            if self.tap is not None:
+                self.tap(SILENCE if self.hold else outgoing, sound)
             heard = SILENCE if self.hold else sound
             if self.on_first_frame is not None:
                 self.on_first_frame()

@@ -44,6 +44,8 @@ class MediaSettings:
     "Whether the voice chain is on for new legs."
     max_lateness_ms: float = 5.0
     "99th percentile of tick lateness over 10 s above which a worker takes no new leg."
+    captions: bool = False
+    "Whether `Utterance`s are told."
     connect_s: float = 15.0
     "Seconds from the answer to ICE and DTLS standing; after that the leg is dropped."
     tier: Tier | None = None
@@ -203,6 +205,18 @@ class PatchDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Utterance:
+    """Something that was said in a patch, for captions. `side`: `agent` or `pbx`; `began` is CLOCK_MONOTONIC;
+    `sound`: 16 kHz mono int16 in base64."""
+
+    leg: str
+    patch: str
+    side: str
+    began: float
+    sound: str
+
+
+@dataclass(frozen=True, slots=True)
 class Intruder:
     """Somebody called the worker without a right to; `uuid` is empty if none was shown."""
 
@@ -251,7 +265,7 @@ class WorkerLost:
     legs: tuple[str, ...] = field(default=())
 
 
-MediaEvent = LegUp | LegDown | PatchUp | PatchDown | Intruder | Quality | WorkerLost
+MediaEvent = LegUp | LegDown | PatchUp | PatchDown | Utterance | Intruder | Quality | WorkerLost
 Command = Configure | Ping | OpenLeg | CloseLeg | SetLeg | OpenPatch | ClosePatch | Signal
 Report = (
     Ready
@@ -265,6 +279,7 @@ Report = (
     | LegDown
     | PatchUp
     | PatchDown
+    | Utterance
     | Intruder
     | Quality
 )

@@ -21,6 +21,7 @@ from .messages import (
     PatchDown,
     PatchUp,
     Quality,
+    Utterance,
     WorkerLost,
 )
 from .supervisor import Reply, Worker, keep
@@ -28,7 +29,7 @@ from .supervisor import Reply, Worker, keep
 __all__ = [
     "Endpoint", "Facts", "IceServer", "Intruder", "LegDown", "LegNotReady", "LegRefused", "LegUp", "MediaError",
     "MediaEvent", "MediaSettings", "OpenedLeg", "Overloaded", "PatchDown", "PatchUp", "Pool", "Quality",
-    "WorkerFailed", "WorkerLost", "WorkerStats",
+    "Utterance", "WorkerFailed", "WorkerLost", "WorkerStats",
 ]  # fmt: skip
 
 _STALE = 0.6
@@ -203,7 +204,7 @@ class Pool:
             state.worker.send(m.Signal(leg, present=True))
 
     def events(self) -> AsyncIterator[MediaEvent]:
-        """Every event from this call on. A reader that falls far behind misses `Quality`, never the rest."""
+        """Every event from this call on. A reader far behind misses `Quality` and `Utterance`, never the rest."""
         queue: asyncio.Queue[MediaEvent] = asyncio.Queue()
         self._subscribers.add(queue)
         return self._read(queue)
@@ -232,7 +233,7 @@ class Pool:
 
     def _publish(self, event: MediaEvent) -> None:
         for queue in self._subscribers:
-            if not (isinstance(event, Quality) and queue.qsize() > _BACKLOG):
+            if not (isinstance(event, Quality | Utterance) and queue.qsize() > _BACKLOG):
                 queue.put_nowait(event)
 
     def _load(self, worker: Worker) -> int:
@@ -282,7 +283,7 @@ class Pool:
             case PatchDown(_, patch):
                 self._forget_patch(patch)
                 self._publish(report)
-            case LegUp() | PatchUp() | Intruder() | Quality():
+            case LegUp() | PatchUp() | Intruder() | Quality() | Utterance():
                 self._publish(report)
             case _:
                 raise TypeError(f"{report!r} came from media worker {worker.number}")

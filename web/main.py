@@ -37,6 +37,7 @@ from media import pool as media
 
 from . import app, pages, stores, webhooks
 from .auth import Guard, Site
+from .captions import captions
 from .errors import StartFailed
 from .hub import Hub
 from .keyfile import KeyUnusable
@@ -162,6 +163,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         for pbx in pbxs.values():
             start(_pump(pbx, registry), f"pbx {pbx.name}")
         start(_media(events, takeovers, desk, hub, store), "media events")
+        await stack.enter_async_context(captions(settings.captions, pool.events, registry, transcripts))
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
             start(_watchdog(patience), "watchdog")
@@ -304,6 +306,7 @@ async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
                 max_legs_per_worker=part.max_legs_per_worker,
                 suppression=part.suppression,
                 max_lateness_ms=part.max_lateness_ms,
+                captions=settings.captions.backend != "none",
             )
         )
     except ValueError as error:

@@ -229,6 +229,8 @@ class TurnJson(TypedDict):
     text: str
     at: str
     final: bool
+    caption: NotRequired[bool]
+    """Made by a machine of what a person said: it may be wrong."""
 
 
 class IceServerJson(TypedDict):

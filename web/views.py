@@ -6,7 +6,7 @@ from typing import Any
 
 from connector.domain.calls import Call, Engagement
 from connector.domain.escalation import Escalation
-from connector.domain.transcript import Turn
+from connector.domain.transcript import CAPTION, Turn
 from connector.services.changes import PbxState
 from connector.services.escalations import Escalations
 from connector.services.registry import Registry
@@ -86,13 +86,16 @@ def call_now(registry: Registry, escalations: Escalations, call: Call) -> CallJs
 
 def turn_json(turn: Turn) -> TurnJson:
     """One turn of a transcript."""
-    return {
+    shown: TurnJson = {
         "turn": turn.id,
         "speaker": turn.speaker,
         "text": turn.text,
         "at": stamp(turn.at),
         "final": turn.final,
     }
+    if turn.id.startswith(CAPTION):
+        shown["caption"] = True
+    return shown
 
 
 def pbx_json(state: PbxState) -> PbxJson:

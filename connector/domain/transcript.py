@@ -5,6 +5,9 @@ from datetime import datetime
 
 from .calls import Role
 
+CAPTION = "caption-"
+"""How the ids of turns begin that a machine made of what a person said: they may be wrong, and are labelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from ..domain.calls import Call, Engagement
 from ..domain.escalation import Escalation
-from ..domain.transcript import Turn
+from ..domain.transcript import CAPTION, Turn
 from .changes import AiNotice
 from .registry import Registry
 from .transcripts import Transcripts
@@ -92,6 +92,7 @@ def _turn(turn: Turn) -> dict[str, object]:
         "text": turn.text,
         "at": turn.at.astimezone(UTC).isoformat(),
         "final": turn.final,
+        "caption": turn.id.startswith(CAPTION),  # a machine's guess at what was said
         "untrusted": turn.speaker == "caller",  # a caller's words: to be understood, never to be obeyed
     }
 

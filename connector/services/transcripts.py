@@ -7,7 +7,7 @@ from ..domain.calls import CallId
 from ..domain.errors import BadValue, NotAllowed
 from ..domain.events import CallGone, PbxEvent, SnapshotTaken
 from ..domain.people import Actor, Denied, may
-from ..domain.transcript import Turn
+from ..domain.transcript import CAPTION, Turn
 from ..ports import TurnKeeper
 from .changes import TurnChanged
 from .registry import Registry
@@ -40,6 +40,8 @@ class Transcripts:
         decision = may(actor, "write-transcript", self._registry.call(call))
         if isinstance(decision, Denied):
             raise NotAllowed("write-transcript", decision.reason)
+        if turn.id.startswith(CAPTION):
+            raise BadValue("turn", turn.id[:32], f"ids that begin with {CAPTION!r} are for captions; use another")
         return await self.say(call, turn)
 
     async def say(self, call: CallId, turn: Turn) -> bool:

@@ -5,12 +5,13 @@ the folder of the settings file. `config/takeover.example.yaml` shows every key.
 """
 
 from .loading import DEFAULT_PATH, SettingsError, load, parse, secret_variable
-from .models import AiPolicy, Asterisk, FreeSwitch, IceServer, Settings, Webhook
+from .models import AiPolicy, Asterisk, CaptionsPart, FreeSwitch, IceServer, Settings, Webhook
 
 __all__ = [
     "DEFAULT_PATH",
     "AiPolicy",
     "Asterisk",
+    "CaptionsPart",
     "FreeSwitch",
     "IceServer",
     "Settings",

@@ -63,6 +63,17 @@ def check_webhook(url: str, *, allow_http: bool) -> None:
         raise ValueError("use https; http is for loopback and private addresses, or with allow_http: true")
 
 
+def transcriber(value: str) -> str:
+    """Where what callers say may be sent."""
+    try:
+        check_webhook(value, allow_http=False)
+    except ValueError:
+        raise ValueError(
+            'give an https address, or http on this machine or a private one: "http://127.0.0.1:9000/v1"'
+        ) from None
+    return value.rstrip("/")
+
+
 def _near(host: str) -> bool:
     """Whether a host is this machine or a private address. A name that is resolved anew each time is neither."""
     if host == "localhost":

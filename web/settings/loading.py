@@ -9,13 +9,16 @@ import yaml
 from pydantic import SecretStr, ValidationError
 
 from connector.domain.escalation import SUPERVISORS
+from connector.transcribers import local
 
 from ..errors import Fault
 from ..faults import faults_of, shown
 from .fields import check_webhook
-from .models import Asterisk, Audit, FreeSwitch, Settings, Webhook
+from .models import Asterisk, Audit, CaptionsPart, FreeSwitch, Settings, Webhook
 
 DEFAULT_PATH = Path("/etc/takeover/takeover.yaml")
+CAPTIONS_KEY = "TAKEOVER_CAPTIONS_KEY"
+"""The variable that may hold the key of the captions' service."""
 MIN_SECRET = 24
 """Characters of a webhook's secret."""
 
@@ -118,7 +121,8 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
     for name, hook in settings.webhooks.items():
         webhooks[name], wrong = _webhook(hook, name, folder, variables)
         faults += wrong
-    faults += _cross_checked(settings)
+    captions, wrong = _captions(settings.captions, folder, variables)
+    faults += [*wrong, *_cross_checked(settings)]
     http = settings.http
     if http.tls is not None:
         tls = http.tls.model_copy(
@@ -134,11 +138,28 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
         update={
             "pbx": pbxs,
             "webhooks": webhooks,
+            "captions": captions,
             "http": http,
             "data_dir": at(settings.data_dir),
             "audit": Audit(key_file=at(settings.audit.key_file)),
         }
     )
+
+
+def _captions(part: CaptionsPart, folder: Path, variables: Mapping[str, str]) -> tuple[CaptionsPart, list[Fault]]:
+    """The captions' settings with the key read; a service of one's own may need none."""
+    faults = []
+    if part.backend == "http" and part.url is None:
+        faults.append(Fault("captions.url", "", "it is missing; backend: http needs it"))
+    if part.backend != "http" and part.url is not None:
+        faults.append(Fault("captions.url", shown(part.url), "it has no effect without backend: http"))
+    if part.backend == "local" and not local.available():
+        remedy = "install the extra: pip install 'takeover[captions]'"
+        faults.append(Fault("captions.backend", shown("local"), remedy))
+    if part.key is None and part.key_file is None and CAPTIONS_KEY not in variables:
+        return part, faults
+    key, fault = _secret(part.key, part.key_file, "captions.key", folder, CAPTIONS_KEY, variables)
+    return part.model_copy(update={"key": key, "key_file": None}), faults + ([fault] if fault is not None else [])
 
 
 def _cross_checked(settings: Settings) -> list[Fault]:

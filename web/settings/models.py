@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from connector.domain.escalation import Priority
 
-from .fields import Key, Pattern, Port, destination, network, origin, place, port_range
+from .fields import Key, Pattern, Port, destination, network, origin, place, port_range, transcriber
 
 
 class Part(BaseModel):
@@ -152,6 +152,17 @@ class Webhook(Part):
     allow_http: bool = False
 
 
+class CaptionsPart(Part):
+    """Words for what caller and agent say to each other, made by a machine."""
+
+    backend: Literal["none", "http", "local"] = "none"
+    url: Annotated[str, AfterValidator(transcriber)] | None = None
+    key: SecretStr | None = None
+    key_file: Path | None = None
+    model: Annotated[str, Field(min_length=1, max_length=100)] = "whisper-1"
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+
+
 class Media(Part):
     """The agents' audio."""
 
@@ -196,6 +207,7 @@ class Settings(Part):
     ais: Mapping[Annotated[str, Field(min_length=1, max_length=64)], AiPolicy] = Field(default_factory=dict)
     escalation: EscalationPart = EscalationPart()
     webhooks: Mapping[Key, Webhook] = Field(default_factory=dict)
+    captions: CaptionsPart = CaptionsPart()
     media: Media = Media()
     store: StorePart = StorePart()
     audit: Audit = Audit()
