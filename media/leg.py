@@ -12,10 +12,11 @@ import numpy as np
 
 from . import rtp, sdp
 from .audiosocket import PatchCounts
+from .echo import EchoWatch
 from .frame import SAMPLES, SILENCE, TICK, Frame
 from .hold import Music, comfort_noise
 from .jitter import JitterBuffer, Kind
-from .level import mean_square
+from .level import FLOOR, decibels, mean_square
 from .messages import Facts
 from .peer import Connect, Network, Peer
 from .pipeline import Voice
@@ -67,6 +68,7 @@ class Leg:
         self.signal = True
         self._jitter = JitterBuffer()
         self._music = Music()
+        self._echo = EchoWatch()
         self._pending = SILENCE[:0]
         self._quiet = True
         self._silent_ticks = 1_000_000
@@ -161,6 +163,9 @@ class Leg:
             if self.on_first_frame is not None:
                 self.on_first_frame()
                 self.on_first_frame = None
+        near = self.voice.before.last if frame is not None and not self.muted else 0.0
+        # Where nothing was played nothing can come back, and the sum is saved.
+        self._echo.add(decibels(mean_square(heard)) if self.patch is not None else FLOOR, decibels(near))
         if self.peer.up:
             self.peer.send(heard, self._clock)
 
@@ -187,6 +192,7 @@ class Leg:
             patch_sent=patch.counts.sent if patch else 0,
             patch_received=patch.counts.received if patch else 0,
             patch_unsent=patch.counts.unsent if patch else 0,
+            echo=self._echo.returning,
         )
 
     def _lost(self, reception: rtp.Reception | None) -> float:

@@ -27,10 +27,13 @@ class Meter:
     """Gathers the power of frames until it is read: one figure for any number of frames."""
 
     def __init__(self) -> None:
+        self.last = 0.0
+        "Power of the latest frame."
         self._sum = 0.0
         self._frames = 0
 
     def add(self, power: float) -> None:
+        self.last = power
         self._sum += power
         self._frames += 1
 

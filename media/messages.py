@@ -249,6 +249,8 @@ class Facts:
     patch_sent: int
     patch_received: int
     patch_unsent: int
+    echo: bool = False
+    "What the agent was played comes back through the microphone."
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,9 +239,13 @@ class OwnLine extends Part {
     if (!reading) return;
     if (store.state.line.state !== "up")
       say(this.verdict, t(verdict(reading, (performance.now() - this.began) / 1000)));
-    else this.advise(reading.clipped ? "check.clipping" : reading.silent ? "check.silent" : "");
+    else this.advise(advice(reading, Boolean(store.state.line.server?.echo)));
   }
 }
+
+/** What is wrong with the microphone on duty. @param {Reading} reading @param {boolean} echo the caller hears himself */
+const advice = (reading, echo) =>
+  reading.clipped ? "check.clipping" : echo ? "check.echo" : reading.silent ? "check.silent" : "";
 
 const check = () => store.dispatch({ type: "dialog", dialog: { kind: "check" } });
 
