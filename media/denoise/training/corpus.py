@@ -189,6 +189,7 @@ def noises(random: Random, root: Path, voices: list[Sound]) -> Iterator[Sound]:
         (1.0, lambda: fan(random, n)),
         (1.5, lambda: wandering(random, n)),
         (1.5, lambda: keyboard(random, n)),
+        (2.5, lambda: clatter(random, n)),
         (2.0, lambda: babble(random, n, voices, int(random.integers(4, 11)))),
         (1.0, lambda: cafe(random, n, voices)),
         (1.0, lambda: street(random, n)),
@@ -250,7 +251,7 @@ def wandering(random: Random, n: int) -> Sound:
 
 def keyboard(random: Random, n: int) -> Sound:
     """Strokes: a tick, a thud when the key lands, and again when it lets go; each excites a few resonances."""
-    out = np.zeros(n + RATE, np.float32)
+    out = np.zeros(n + 3 * RATE, np.float32)
     bodies = [
         (random.uniform(150, 6500, 6), random.uniform(0.002, 0.025, 6), random.uniform(0.1, 1, 6)) for _ in range(24)
     ]
@@ -278,6 +279,29 @@ def keyboard(random: Random, n: int) -> Sound:
         at += random.exponential(pace) + 0.06
     out = fftconvolve(out, room(random, 0.15, 2.0))[:n]
     return level(level(out) + random.uniform(0, 0.15) * coloured(random, n, 1.0))
+
+
+def clatter(random: Random, n: int) -> Sound:
+    """Hard short sounds: springs, doors, cutlery. Bursts of coloured noise, in twos and threes, that ring a little."""
+    out = np.zeros(n + 3 * RATE, np.float32)
+    size = int(0.25 * RATE)
+    t = np.arange(size) / RATE
+    kinds = []
+    for _ in range(int(random.integers(4, 16))):
+        body = coloured(random, size, random.uniform(-1.0, 1.5)) * np.exp(-t / 10 ** random.uniform(-2.6, -1.3))
+        pitch = random.uniform(400, 7000, 4)
+        ring = np.sin(2 * np.pi * pitch[:, None] * t) * np.exp(-t / 10 ** random.uniform(-2.3, -1.2, (4, 1)))
+        attack = np.minimum(t / random.uniform(0.0001, 0.004), 1)
+        kinds.append(level(body * attack) + level(ring.sum(axis=0)) * random.uniform(0, 0.7))
+    at, pace = 0.0, 10 ** random.uniform(-1.1, 0.1)
+    while at < n / RATE:
+        one = kinds[int(random.integers(len(kinds)))]
+        for later in np.cumsum(random.uniform(0.01, 0.13, int(random.integers(1, 4)))):
+            start = int((at + later) * RATE)
+            out[start : start + size] += one * random.uniform(0.2, 1.2)
+        at += random.exponential(pace) + 0.05
+    out = fftconvolve(out, room(random, random.uniform(0.08, 0.3), 2.0))[:n]
+    return level(level(out) + random.uniform(0, 0.12) * coloured(random, n))
 
 
 def babble(random: Random, n: int, voices: list[Sound], count: int) -> Sound:
