@@ -70,6 +70,7 @@ async def take_over(page: Page, stub: PanelStub) -> str:
     await page.get_by_test_id("mode-takeover").click()
     await banner(page, "live")
     await stub.push({"kind": "measured", "call": call, "facts": {"heard_ms": 31.0, "gap_ms": 20.0}})
+    await stub.say(call, "agent", "Hello, this is Anna Berg, a person.", turn="caption-1")
     await stub.push({"kind": "talking", "call": call, "role": "caller", "on": True})
     await expect(page.get_by_test_id("measured")).not_to_be_empty()
     return call

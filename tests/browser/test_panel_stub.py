@@ -439,6 +439,9 @@ async def test_the_transcript_grows_in_place_and_shows_markup_as_text(page: Page
     await expect(turns.nth(1).locator(".text")).to_have_text("I was <b onclick=x>charged twice</b>")
     await expect(turns).to_have_count(2)
     await expect(turns.nth(1).locator(".speaker")).to_have_text("Maria Keller")
+    await expect(page.get_by_text("caption")).to_have_count(0)
+    await stub.say(call, "agent", "I see it here", turn="caption-1")
+    await expect(turns.nth(2)).to_contain_text("caption")  # what a machine has understood is not what was said
 
 
 async def test_a_reader_of_older_lines_is_not_carried_away(page: Page, stub: PanelStub) -> None:

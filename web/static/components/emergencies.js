@@ -136,7 +136,12 @@ function card(id) {
       { class: "answer" },
       h(
         "button",
-        { type: "button", class: "quiet from", on: { click: () => actions.select(id) } },
+        {
+          type: "button",
+          class: "quiet from",
+          "data-testid": "emergency-show",
+          on: { click: () => actions.select(id) },
+        },
         h("span", { class: "unseen" }, t("emergency.show")),
         h("span", { class: "caller" }),
         h("span", { class: "since figures" }),

@@ -8,6 +8,8 @@ import { t } from "../messages.js";
 
 /** @import {State, Turn} from "../types.js" */
 
+/** How the ids of turns begin that a machine has written down from the agent's voice. */
+const CAPTION = "caption-";
 /** This close to the end counts as at the end, px. */
 const NEAR_PX = 48;
 
@@ -115,7 +117,12 @@ function row(turn) {
     "div",
     { class: "turn", "data-testid": "turn", "data-speaker": turn.speaker },
     h("span", { class: "speaker" }),
-    h("span", { class: "text" }),
+    h(
+      "span",
+      { class: "said" },
+      h("span", { class: "text" }),
+      turn.turn.startsWith(CAPTION) ? h("span", { class: "caption" }, t("transcript.caption")) : null,
+    ),
     h("time", { class: "figures", datetime: turn.at }, timeOfDay(turn.at)),
   );
 }
