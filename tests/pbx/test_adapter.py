@@ -27,14 +27,14 @@ from connector.domain.events import (
 )
 from tests.support.adapter import Agent, Watched, engage, patch, watched
 from tests.support.hearing import longest_gap
-from tests.support.lab import TOPOLOGIES, Lab, LabCall, heard_by
+from tests.support.lab import TOPOLOGIES, Lab, LabCall, expect
 from tests.support.lab import Topology as LabTopology
 from tests.support.network import TcpForwarder
 from tests.support.peers import Leg
 from web.demo.asterisk import Ami, Installation
 from web.demo.audiosocket import AudioSocketServer
 from web.demo.tones import CALLER_HZ
-from web.demo.voice import Recording, Silence, Tone
+from web.demo.voice import Silence, Tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -47,24 +47,6 @@ async def no_call_left(lab: Lab) -> AsyncIterator[None]:
     yield
     for call in list(lab.phone.calls.values()):
         await call.hangup()
-
-
-async def expect(recording: Recording, heard: set[str], within: float = 4.0) -> None:
-    """Returns when these parties' tones, and no other's, arrive for a whole window. On a busy machine frames come
-    late, so a window is taken again; what is wrong stays wrong, and fails."""
-    deadline = time.monotonic() + within
-    while True:
-        since = time.monotonic()
-        await asyncio.sleep(0.3)
-        until = time.monotonic()
-        try:
-            found: object = heard_by(recording, since, until)
-        except RuntimeError as unclear:
-            found = str(unclear)
-        if found == heard:
-            return
-        if until > deadline:
-            raise AssertionError(f"expected {heard}, heard {found}")
 
 
 async def begin(lab: Lab, adapter: Watched, topology: LabTopology = "T1") -> tuple[LabCall, Call]:

@@ -74,11 +74,21 @@ async def end_of_both(lab: Lab, topology: Topology, g: bool, moment: float) -> s
     # An AI that hangs up when nobody speaks any more ends the call as it would without us.
     after = any(m.get("UserEvent") == "LabAfterDial" and m.get("Key") == call.key for m in lab.events[mark:])
     natural = moment * 1000 < TOGETHER_MS and (after or not g) and call.caller.ended.is_set()
-    gone = await lab.pbx.channels()
+    stayed = not await leaves(lab, agent.channel)
     await call.hangup()
     if heard or natural:
-        return "" if agent.channel not in gone else f"{agent.channel} stayed"
+        return f"{agent.channel} stayed" if stayed else ""
     return f"{topology} g={g} {moment * 1000:+.0f} ms: {'dropped' if call.caller.ended.is_set() else 'in silence'}"
+
+
+async def leaves(lab: Lab, channel: str) -> bool:
+    """Whether this channel is gone, at the latest in 2 s."""
+    deadline = time.monotonic() + WITHIN_S
+    while channel in await lab.pbx.channels():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 @pytest.mark.timeout(120)

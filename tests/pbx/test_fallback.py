@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.lab import TOPOLOGIES, Lab, LabCall, Topology, any_tone, heard_by
+from tests.support.lab import TOPOLOGIES, Lab, LabCall, Topology, any_tone, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,8 +35,8 @@ async def test_the_agent_goes_on_alone_when_the_ai_dies(lab: Lab, topology: Topo
     await asyncio.sleep(0.5)
     until = time.monotonic()
     assert any_tone(call.caller.recording, since, until).hole_ms(since, until) < 200
-    assert heard_by(call.caller.recording, until - 0.2, until) == {"agent"}
-    assert heard_by(agent.recording, until - 0.2, until) == {"caller"}
+    await expect(call.caller.recording, {"agent"})
+    await expect(agent.recording, {"caller"})
     await call.hangup()
     await lab.no_channels()
 
@@ -47,12 +47,8 @@ async def test_the_ai_is_dialled_once_more(lab: Lab, topology: Topology) -> None
     again = lab.event("UserEvent", UserEvent="TakeoverAi", Id=call.uniqueid)
     await lose_both(lab, call)
     await again
-    started = time.monotonic()
-    await asyncio.sleep(1)
-    until = time.monotonic()
-    assert heard_by(call.caller.recording, until - 0.3, until) == {"ai"}
+    await expect(call.caller.recording, {"ai"})
     assert not call.caller.ended.is_set()
-    assert started < until
     await call.hangup()
     await lab.no_channels()
 
@@ -77,9 +73,7 @@ async def test_the_configured_destination_is_where_the_caller_ends(lab: Lab) -> 
     there = lab.event("UserEvent", UserEvent="LabDestination", Uid=call.uniqueid)
     await lose_both(lab, call)
     await there
-    await asyncio.sleep(0.3)
-    until = time.monotonic()
-    assert heard_by(call.caller.recording, until - 0.2, until) == {"agent"}  # its 1500 Hz are the destination's too
+    await expect(call.caller.recording, {"agent"})  # its 1500 Hz are the destination's too
     await call.hangup()
     await lab.no_channels()
 

@@ -266,6 +266,24 @@ def heard_by(recording: Recording, since: float, until: float) -> set[str]:
     return heard
 
 
+async def expect(recording: Recording, heard: set[str], within: float = 4.0) -> None:
+    """Returns when these parties' tones, and no other's, arrive for a whole window. On a busy machine frames come
+    late, so a window is taken again; what is wrong stays wrong, and fails."""
+    deadline = time.monotonic() + within
+    while True:
+        since = time.monotonic()
+        await asyncio.sleep(0.3)
+        until = time.monotonic()
+        try:
+            found: object = heard_by(recording, since, until)
+        except RuntimeError as unclear:
+            found = str(unclear)
+        if found == heard:
+            return
+        if until > deadline:
+            raise AssertionError(f"expected {heard}, heard {found}")
+
+
 def any_tone(recording: Recording, since: float, until: float) -> Trace:
     """The loudest of the three tones in each window: its holes are silence."""
     return either(*(recording.trace(hz, since, until) for hz in ROLES.values()))
