@@ -28,13 +28,14 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 from aiortc.rtp import RtpPacket, is_rtcp
 
 from media.audiosocket import AUDIO, encode
-from media.frame import HOP, RATE, Frame
+from media.frame import HOP, RATE, SAMPLES, Frame, to_frame
 from media.jitter import JitterBuffer, Kind
 from media.messages import Tier
 from media.opus import Decoder
@@ -42,6 +43,7 @@ from media.pool import Endpoint, MediaSettings, Pool
 from tests.bench.media_leg import bursts, cpu_seconds, delays
 from tests.support.browser_leg import BrowserLeg, Source, power_at, tone
 from tests.unit.media.pbx_end import PbxEnd
+from tests.unit.media.synthetic import noise, speech
 
 BUSY = 0.8
 "Share of a core that the sessions of an extrapolation may take: the rest is for what comes at once."
@@ -106,6 +108,22 @@ def spoil(browser: BrowserLeg, network: Network) -> None:
         task.add_done_callback(under_way.discard)
 
     transport._send_rtp = through  # type: ignore[method-assign]
+
+
+def deaf(browser: BrowserLeg) -> None:
+    """From now on the browser decodes nothing: the load generator must not starve what is measured."""
+
+    async def ignore(packet: RtpPacket, arrival_time_ms: int) -> None: ...
+
+    browser._peer.getReceivers()[0]._handle_rtp_packet = ignore  # type: ignore[method-assign]
+
+
+@cache
+def talk(seed: int) -> Source:
+    """Somebody who speaks in a noisy room. Takes a while to make: not to be called while workers run."""
+    sound = (speech(2, -26) + noise(2, -45, seed)).astype(np.float32)
+    frames = [to_frame(sound[at : at + SAMPLES]) for at in range(0, len(sound), SAMPLES)]
+    return lambda number: frames[number % len(frames)]
 
 
 # ---- both ends ----
@@ -199,9 +217,10 @@ def spread(values: list[float]) -> dict[str, float] | None:
 async def capacity(tier: Tier, legs: int, seconds: float) -> dict[str, float]:
     """CPU and lateness of a worker with so many sessions, the voice chain on."""
     async with AsyncExitStack() as stack:
+        talkers = [talk(seed) for seed in range(4)]
         pool = await stack.enter_async_context(Pool(settings(tier, suppression=True)))
-        for _ in range(legs):
-            await line(stack, pool, bursts, bursting=False)
+        for number in range(legs):
+            deaf((await line(stack, pool, talkers[number % len(talkers)], bursting=False)).browser)
         await asyncio.sleep(SETTLE_S)
         pid = pool.stats()[0].pid
         before, began = cpu_seconds(pid), time.monotonic()
@@ -277,7 +296,7 @@ def drift_ok(ppm: float, minutes: float = 10) -> bool:
 async def bench(legs: int, seconds: float) -> dict[str, Any]:
     """Everything, as one JSON object."""
     few = min(3, legs)
-    ours, theirs = await capacity("fast", legs, seconds), await capacity("stock", max(2, legs // 2), seconds)
+    ours, theirs = await capacity("fast", legs, seconds), await capacity("stock", max(2, legs // 3), seconds)
     networks = {name: await delay("fast", name, few, 2 * seconds) for name in ("clean", "loss5", "jitter60")}
     stock = {name: await delay("stock", name, few, seconds) for name in ("clean", "loss5")}
     unconcealed = {name: await holes("fast", name, few, seconds) for name in ("loss1", "loss5", "loss10")}
@@ -304,7 +323,7 @@ def main() -> None:
     """Prints one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.media", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output (always)")
-    parser.add_argument("--legs", type=int, default=10, help="sessions of the CPU measurement")
+    parser.add_argument("--legs", type=int, default=12, help="sessions of the CPU measurement")
     parser.add_argument("--seconds", type=float, default=10, help="length of each measurement; twice that for delays")
     arguments = parser.parse_args()
     print(json.dumps(asyncio.run(bench(arguments.legs, arguments.seconds))))
