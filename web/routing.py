@@ -172,6 +172,7 @@ class Router:
                 self._site.check_origin(request, by_cookie=who is not None and who.by_cookie)
             if who is not None:
                 self._pace(who.actor, route)
+            _check_address(request, route.query)
             body = await _read(request, route.body) if route.body is not None else None
             act = route.act(body) if callable(route.act) else route.act
             ask = Ask(request, who, self._found(request, route), body, self._site.address(request))
@@ -187,7 +188,6 @@ class Router:
         try:
             if act != "public" and act != "login":
                 demand(ask.actor, act, ask.found)
-            _check_query(ask.request, route.query)
             async with AsyncExitStack() as record:
                 if route.recording in ("first", "best"):
                     on_record = True
@@ -249,7 +249,12 @@ async def _read(request: web.Request, kind: type[Body]) -> Body:
         raise BadRequest(*faults_of(error, kind)) from None
 
 
-def _check_query(request: web.Request, known: tuple[str, ...]) -> None:
+def _check_address(request: web.Request, known: tuple[str, ...]) -> None:
+    """Neither unknown filters nor control characters: no database and no log line has a place for those."""
+    for kind, values in (("path", request.match_info), ("query", request.query)):
+        for name, value in values.items():
+            if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
+                raise BadRequest(Fault(f"{kind} {name}", shown(value), "remove the control characters"))
     unknown = [name for name in request.query if name not in known and "*" not in known]
     if unknown:
         remedy = f"known are {', '.join(known)}" if known else "this path takes none"

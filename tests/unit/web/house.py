@@ -40,7 +40,7 @@ from web.auth import Guard, Site
 from web.hub import Hub
 from web.metrics import Requests
 from web.passwords import hash_password, hash_secret, new_secret
-from web.routing import Route
+from web.routing import Limits, Route
 from web.signalling import Desk
 
 KEY = bytes(range(32))
@@ -249,6 +249,7 @@ class House:
             media_faults=list,
             more_samples=list,
             ice_servers=[],
+            limits=Limits.of(1e6, 1e6),  # a test may ask as fast as it can; `test_limits` has its own
         )
         self._running = asyncio.gather(self.takeovers.run(), escalations.run(), marks.run())
         self.server = await enter(TestServer(app.build(self.parts)))

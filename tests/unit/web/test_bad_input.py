@@ -165,8 +165,12 @@ API = {
         "There is no call 'lab~1.1'.",
     ),
     "a call id with an AMI action in it": Case(
-        "GET", "calls/lab~1%0d%0aAction:%20Originate", None, 404, "call-unknown",
-        "There is no call 'lab~1\\r\\nAction: Originate'.",
+        "GET", "calls/lab~1%0d%0aAction:%20Originate", None, 400, "bad-request",
+        'path call: "lab~1\\r\\nAction: Originate" is not accepted; remove the control characters',
+    ),
+    "a NUL in a filter": Case(
+        "GET", "calls?q=a%00b", None, 400, "bad-request",
+        'query q: "a\\u0000b" is not accepted; remove the control characters',
     ),
     "a call that has ended": Case(
         "POST", "calls/{ended}/engagements", {"mode": "barge", "leg": "{leg}"}, 410, "call-ended",
