@@ -1,7 +1,8 @@
-"""Fixtures every test may use. Nothing is skipped: what is missing is installed."""
+"""Fixtures every test may use. Nothing is skipped: what is missing is installed; but for a FreeSWITCH, which no package
+registry has, one loud line says what was not tested."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -9,6 +10,7 @@ from hypothesis import settings
 
 from web.demo import asterisk
 
+from .support import freeswitch as fs
 from .support.lab import Lab
 
 # How long an example takes says nothing on a machine that runs other tests beside it.
@@ -34,3 +36,19 @@ async def own_lab(installation: asterisk.Installation) -> AsyncIterator[Lab]:
     """A lab for one test alone: for tests that kill or freeze the PBX. 0.5 s to start."""
     async with Lab(installation) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def freeswitch() -> Iterator[fs.Instance]:
+    """One FreeSWITCH for all tests of a worker, from `FREESWITCH_HOME`; skips where none is installed."""
+    prefix = fs.home()
+    if prefix is None:
+        pytest.skip(fs.NEEDED)
+    with fs.Instance(prefix) as instance:
+        yield instance
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The one loud line."""
+    if fs.home() is None:
+        terminalreporter.write_line(fs.NEEDED, red=True, bold=True)

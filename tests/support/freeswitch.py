@@ -13,13 +13,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-
-import pytest
 
 from connector.freeswitch.client import Address, Connection
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
@@ -322,16 +319,4 @@ class FsLab:
             await asyncio.sleep(0.05)
 
 
-NEEDED = (
-    "FREESWITCH_HOME names no FreeSWITCH: everything that needs a real one was SKIPPED (docs: tests/support/README.md)"
-)
-
-
-@pytest.fixture(scope="session")
-def freeswitch() -> Iterator[Instance]:
-    """One FreeSWITCH for all tests of a worker; skips where none is installed."""
-    prefix = home()
-    if prefix is None:
-        pytest.skip(NEEDED)
-    with Instance(prefix) as instance:
-        yield instance
+NEEDED = "FREESWITCH_HOME names no FreeSWITCH: everything that needs a real one was SKIPPED"
