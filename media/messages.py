@@ -20,6 +20,8 @@ class IceServer:
     url: str
     username: str | None = None
     credential: str | None = None
+    secret: str | None = None
+    "coturn's `static-auth-secret`, instead of the two: see `turn`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from aiortc.rtp import (
     is_rtcp,
 )
 
-from . import opus, rtp, sdp
+from . import opus, rtp, sdp, turn
 from .frame import SILENCE, Frame
 from .network import host_addresses, split_public
 from .peer import Network, OnPacket, PeerLost
@@ -58,7 +58,7 @@ class _Connection(aioice.Connection):
     """ICE on our own sockets: ports within a range, addresses as configured, RTP handed over at once."""
 
     def __init__(self, network: Network, on_rtp: Callable[[bytes], None], *, controlling: bool) -> None:
-        servers = [RTCIceServer(s.url, s.username, s.credential) for s in network.ice_servers]
+        servers = [RTCIceServer(s.url, s.username, s.credential) for s in turn.current(network.ice_servers, "worker")]
         super().__init__(ice_controlling=controlling, **connection_kwargs(servers))
         self._network = network
         self._on_rtp = on_rtp

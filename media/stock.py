@@ -15,7 +15,7 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from . import rtp, sdp
+from . import rtp, sdp, turn
 from .frame import RATE, SAMPLES, SILENCE, Frame
 from .peer import Network, OnPacket, PeerLost
 
@@ -85,7 +85,7 @@ class StockPeer:
         self._offer = offer.text
         self._patience = network.connect_s
         self._on_packet = on_packet
-        servers = [RTCIceServer(s.url, s.username, s.credential) for s in network.ice_servers]
+        servers = [RTCIceServer(s.url, s.username, s.credential) for s in turn.current(network.ice_servers, "worker")]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._outgoing = _Outgoing()
         self._listener: asyncio.Task[None] | None = None
