@@ -55,7 +55,10 @@ class Parts:
     version: str
     media_faults: Callable[[], list[str]]
     more_samples: Callable[[], list[Sample]]
-    ice_servers: Sequence[IceServerJson]
+    ice_servers: Callable[[str], Sequence[IceServerJson]]
+    """STUN and TURN servers, with logins in the name that is given."""
+    deaf: Sequence[str] = ()
+    """AIs that hear nothing while a person speaks in their place."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -101,7 +104,15 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
             await parts.desk.close(session, leg)
 
     found = [
-        *session_routes(parts.guard, parts.site, parts.store.audit, close_leg, parts.destinations, parts.ice_servers),
+        *session_routes(
+            parts.guard,
+            parts.site,
+            parts.store.audit,
+            close_leg,
+            parts.destinations,
+            parts.ice_servers,
+            parts.deaf,
+        ),
         *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations),
         *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
         *recording_routes(parts.marks),

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 from connector.store import Store
 from media import pool as media
+from media import turn
 
 from . import app, pages, stores, webhooks
 from .auth import Guard, Site
@@ -47,7 +49,7 @@ from .messages import IceServerJson
 from .metrics import Labels, Sample, gauge
 from .notify import notify, watchdog_seconds
 from .routing import Limits
-from .settings import AiPolicy, Asterisk, FreeSwitch, IceServer, Settings
+from .settings import AiPolicy, Asterisk, FreeSwitch, Media, Settings
 from .signalling import Desk
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
@@ -151,7 +153,8 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             version=_version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
             more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs), *webhooks.samples(links)],
-            ice_servers=[_ice_server(one) for one in settings.media.ice_servers],
+            ice_servers=partial(_for_browsers, _ice_servers(settings.media)),
+            deaf=[name for name, ai in settings.ais.items() if not ai.hears or ai.on_takeover == "hangup"],
             limits=Limits.of(settings.http.requests_per_second, settings.http.ai_requests_per_second),
         )
         events = pool.events()  # from here on, so that no leg's event is missed
@@ -300,9 +303,7 @@ async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
                 audiosocket_host=part.audiosocket_host,
                 pbx_addresses=part.pbx_addresses,
                 sip=any(isinstance(one, FreeSwitch) for one in settings.pbx.values()),
-                ice_servers=tuple(
-                    media.IceServer(one.url, one.username, _open(one.credential)) for one in part.ice_servers
-                ),
+                ice_servers=_ice_servers(part),
                 max_legs_per_worker=part.max_legs_per_worker,
                 suppression=part.suppression,
                 max_lateness_ms=part.max_lateness_ms,
@@ -383,10 +384,20 @@ def _join_samples(pbxs: Mapping[str, Pbx]) -> list[Sample]:
     ]
 
 
-def _ice_server(one: IceServer) -> IceServerJson:
+def _ice_servers(part: Media) -> tuple[media.IceServer, ...]:
+    return tuple(
+        media.IceServer(one.url, one.username, _open(one.credential), _open(one.secret)) for one in part.ice_servers
+    )
+
+
+def _for_browsers(servers: tuple[media.IceServer, ...], name: str) -> list[IceServerJson]:
+    return [_ice_server(one) for one in turn.current(servers, name)]
+
+
+def _ice_server(one: media.IceServer) -> IceServerJson:
     server: IceServerJson = {"urls": one.url}
     if one.username is not None:
         server["username"] = one.username
     if one.credential is not None:
-        server["credential"] = one.credential.get_secret_value()
+        server["credential"] = one.credential
     return server

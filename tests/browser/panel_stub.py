@@ -71,6 +71,8 @@ class PanelStub:
     heartbeat: bool = True
     """Whether pings are answered."""
     logged_in: bool = False
+    deaf: list[str] = field(default_factory=list)
+    """AIs that hear nothing while a person speaks."""
     slow: float = 0.0
     """Seconds before a mode is confirmed."""
 
@@ -309,7 +311,12 @@ class PanelStub:
     async def _session(self, _: web.Request) -> web.Response:
         may = ["read-audit"] if self.role in ("supervisor", "admin") else []
         return web.json_response(
-            {**self._me(), "may": may, "destinations": {"alpha": ["billing", "night-desk", "voicemail"]}}
+            {
+                **self._me(),
+                "may": may,
+                "deaf": self.deaf,
+                "destinations": {"alpha": ["billing", "night-desk", "voicemail"]},
+            }
         )
 
     async def _logout(self, _: web.Request) -> web.Response:

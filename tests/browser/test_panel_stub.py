@@ -215,6 +215,19 @@ async def test_a_call_is_transferred_to_a_configured_destination_only(page: Page
     assert posted(stub, "/transfer") == [{"to": "night-desk"}]
 
 
+async def test_an_ai_that_hears_nothing_is_not_said_to_listen(page: Page, stub: PanelStub) -> None:
+    stub.deaf = ["Borealis"]
+    await page.reload()
+    call = stub.add_call("+49 30 5550142", "Maria Keller", "Borealis")
+    await stub.update(call)
+    await select(page, call)
+    await expect(page.get_by_text("This AI hears nothing while a person speaks")).to_be_visible()
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await expect(page.get_by_test_id("banner")).to_contain_text("Borealis is silent and hears nothing.")
+    await expect(page.get_by_role("img", name="Borealis is silent and hears nothing.")).to_be_visible()
+
+
 async def test_the_ai_is_coached_in_writing(page: Page, stub: PanelStub) -> None:
     await stub.update(stub.add_call("+49 30 5550142", "Maria Keller"))
     await expect(page.get_by_test_id("call-row")).to_have_count(1)

@@ -32,6 +32,8 @@ class SessionJson(TypedDict):
     duty: DutyJson
     destinations: dict[str, list[str]]
     ice_servers: list[IceServerJson]
+    deaf: list[str]
+    """AIs that hear nothing while a person speaks in their place."""
 
 
 def session_routes(
@@ -40,7 +42,8 @@ def session_routes(
     journal: Journal,
     close_leg: Callable[[str], Awaitable[None]],
     destinations: Mapping[str, list[str]],
-    ice_servers: Sequence[IceServerJson],
+    ice_servers: Callable[[str], Sequence[IceServerJson]],
+    deaf: Sequence[str] = (),
 ) -> list[Route]:
     """`close_leg` closes the leg of a session; `destinations` are the keys that each PBX can transfer to."""
     duty: dict[str, DutyJson] = {}
@@ -61,7 +64,8 @@ def session_routes(
             "tenants": sorted(actor.tenants),
             "duty": duty.get(principal.session, {"on": False, "queues": []}),
             "destinations": dict(destinations),
-            "ice_servers": list(ice_servers) if "open-leg" in PERMISSIONS[actor.role] else [],
+            "ice_servers": list(ice_servers(actor.id)) if "open-leg" in PERMISSIONS[actor.role] else [],
+            "deaf": list(deaf),
         }
 
     async def login(ask: Ask) -> web.Response:

@@ -34,7 +34,10 @@ export async function start() {
     const session = await api.session();
     prepare(session.ice_servers ?? []);
     const audit = (session.may ?? []).includes("read-audit");
-    store.dispatch({ type: "site", facts: { destinations: session.destinations ?? {}, audit } });
+    store.dispatch({
+      type: "site",
+      facts: { destinations: session.destinations ?? {}, audit, deaf: session.deaf ?? [] },
+    });
   } catch (error) {
     prepare([]);
     failed(error); // the events connection retries by itself

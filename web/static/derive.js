@@ -176,8 +176,8 @@ export const destinationsOf = (state, call) => (call && state.site.destinations[
 /** The caller as people say it. @param {Call} call */
 export const name = (call) => call.caller.name || call.caller.number;
 
-/** Whether this call's AI hears nothing while a person speaks in its place. @param {Call|null|undefined} call */
-export const deaf = (call) => call?.notes?.includes("ai-deaf") ?? false;
+/** Whether this call's AI hears nothing while a person speaks in its place. @param {State} state @param {Call|null|undefined} call */
+export const deaf = ({ site }, call) => Boolean(call && site.deaf.includes(call.ai.name));
 
 /** @typedef {"caller"|"ai"|"me"} Node3 */
 

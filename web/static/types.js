@@ -97,7 +97,7 @@
  *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
  */
 
-/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean, audit: boolean}} Site what this server offers me: transfer keys by PBX, whether it takes outcomes and shows the audit */
+/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean, audit: boolean, deaf: readonly string[]}} Site what this server offers me: transfer keys by PBX, whether it takes outcomes and shows the audit, and which AIs hear nothing while a person speaks */
 
 /**
  * @typedef {object} State

@@ -95,7 +95,7 @@ class Banner extends Part {
     }
     if (which === "resuming")
       return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
-    if (which === "live" && deaf(call)) return [t("banner.live"), t("banner.live.deaf", facts)];
+    if (which === "live" && deaf(state, call)) return [t("banner.live"), t("banner.live.deaf", facts)];
     if (which !== "idle") return [t(`banner.${which}`), t(`banner.${which}.sub`, facts)];
     const on = state.line.state === "up";
     return [

@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, since } from "../clock.js";
-import { mine, name, selectedCall } from "../derive.js";
+import { deaf, mine, name, selectedCall } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { has, t } from "../messages.js";
 import { store } from "../store.js";
@@ -92,7 +92,7 @@ class Call extends Part {
     attribute(this.body, "data-over", over ? "true" : null);
     keyed(
       this.notes,
-      (call.notes ?? []).filter((note) => has(`note.${note}`)),
+      [...(call.notes ?? []), ...(deaf(state, call) ? ["ai-deaf"] : [])].filter((note) => has(`note.${note}`)),
       (note) => note,
       (note) => h("li", {}, icon("info"), t(`note.${note}`)),
       () => {},

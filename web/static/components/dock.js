@@ -227,7 +227,7 @@ class Dock extends Part {
     if (!live) return;
     const first = since(one.since) < INTRODUCTION_S;
     const facts = { agent: clean(state.me?.name), ai: clean(call.ai.name) };
-    const said = !first && deaf(call) && one.mode === "takeover" ? "deaf" : one.mode;
+    const said = !first && deaf(state, call) && one.mode === "takeover" ? "deaf" : one.mode;
     say(this.phrase, t(`phrase.${first ? "introduction" : "handback"}.${said}`, facts));
     attribute(this.phrase, "data-phrase", first ? "introduction" : "handback");
   }

@@ -65,7 +65,12 @@ class Hearing extends Part {
     const floor = speaker(call);
     const otherSpeaks = floor !== null && floor.id !== here?.id && floor.mode === "takeover";
     const open = micOpen(state) && here !== null;
-    const audible = hears(here?.mode ?? null, { open, hold: here?.hold ?? false, otherSpeaks, deaf: deaf(call) });
+    const audible = hears(here?.mode ?? null, {
+      open,
+      hold: here?.hold ?? false,
+      otherSpeaks,
+      deaf: deaf(state, call),
+    });
     for (const [path, element] of Object.entries(this.paths ?? {}))
       attribute(element, "data-on", String(audible.has(path)));
     const talking = call.talking ?? {};
@@ -89,7 +94,7 @@ class Hearing extends Part {
     attribute(
       this.picture,
       "aria-label",
-      t(sentence(here, otherSpeaks, deaf(call)), {
+      t(sentence(here, otherSpeaks, deaf(state, call)), {
         caller: clean(name(call)),
         ai: clean(call.ai.name),
         agent: clean(floor?.agent_name),
