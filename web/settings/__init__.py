@@ -5,7 +5,7 @@ the folder of the settings file. `config/takeover.example.yaml` shows every key.
 """
 
 from .loading import DEFAULT_PATH, SettingsError, load, parse, secret_variable
-from .models import AiPolicy, Asterisk, CaptionsPart, FreeSwitch, IceServer, Settings, Webhook
+from .models import AiPolicy, Asterisk, CaptionsPart, FreeSwitch, IceServer, Media, Settings, Webhook
 
 __all__ = [
     "DEFAULT_PATH",
@@ -14,6 +14,7 @@ __all__ = [
     "CaptionsPart",
     "FreeSwitch",
     "IceServer",
+    "Media",
     "Settings",
     "SettingsError",
     "Webhook",

@@ -98,6 +98,14 @@ class IceServer(Part):
     url: Annotated[str, Field(pattern=r"^(stun|stuns|turn|turns):[^\s]+$")]
     username: str | None = None
     credential: SecretStr | None = None
+    secret: SecretStr | None = None
+    """coturn's `static-auth-secret`, instead of the two: each agent gets a login of its own for a day."""
+
+    @model_validator(mode="after")
+    def _one_login(self) -> "IceServer":
+        if self.secret is not None and (self.username or self.credential):
+            raise ValueError("give secret, or username and credential, not both")
+        return self
 
 
 class AiPolicy(Part):

@@ -22,6 +22,7 @@ def test_the_example_has_every_key_and_no_other() -> None:
         "webhooks.team-chat.url_file",
         "webhooks.team-chat.secret",
         "captions.key",
+        "media.ice_servers.0.secret",
     ]
     assert missing(Settings, tree) == secrets
     Settings.model_validate(tree)
@@ -124,3 +125,14 @@ def test_all_faults_are_told_at_once() -> None:
         "pbx.main.username",
         "log.level",
     ]
+
+
+def test_a_turn_servers_secret_stands_instead_of_a_fixed_login() -> None:
+    server = "media: {ice_servers: [{url: 'turn:a', secret: north%s}]}"
+    settings = parse(PBX + server % "", variables={})
+    secret = settings.media.ice_servers[0].secret
+    assert secret is not None
+    assert secret.get_secret_value() == "north"
+    assert "north" not in repr(settings)
+    with pytest.raises(SettingsError, match="give secret, or username and credential, not both"):
+        parse(PBX + server % ", username: u", variables={})
