@@ -39,7 +39,7 @@ async def last(house: House) -> int:
 
 async def settled(house: House, after: int, wanted: tuple[str, str | None, str]) -> bool:
     """Whether the row appears: an outcome may be written a moment after the answer."""
-    for _ in range(200):
+    for _ in range(500):
         found = [(act.actor, act.call, act.result) for act in await newest(house, after)]
         if wanted in found:
             return True
