@@ -71,6 +71,7 @@ class PanelStub:
     heartbeat: bool = True
     """Whether pings are answered."""
     logged_in: bool = False
+    ice_servers: list[Json] = field(default_factory=list)
     deaf: list[str] = field(default_factory=list)
     """AIs that hear nothing while a person speaks."""
     slow: float = 0.0
@@ -315,6 +316,7 @@ class PanelStub:
                 **self._me(),
                 "may": may,
                 "deaf": self.deaf,
+                "ice_servers": self.ice_servers,
                 "destinations": {"alpha": ["billing", "night-desk", "voicemail"]},
             }
         )

@@ -590,6 +590,21 @@ async def test_a_line_of_another_window_is_moved_only_on_demand(page: Page, stub
     assert [body.get("replace", False) for body in bodies] == [False, True]
 
 
+async def test_every_line_is_opened_with_a_turn_login_that_is_good_now(page: Page, stub: PanelStub) -> None:
+    stub.ice_servers = [{"urls": "turn:127.0.0.1:9", "username": "early", "credential": "x"}]
+    await page.add_init_script(
+        """globalThis.logins = [];
+        globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+            constructor(facts) { super(facts); logins.push(facts.iceServers.map(one => one.username).join()); } };"""
+    )
+    await page.reload()
+    await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
+    stub.ice_servers = [{"urls": "turn:127.0.0.1:9", "username": "late", "credential": "x"}]
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    assert await page.evaluate("logins") == ["late"]
+
+
 async def test_a_busy_media_server_is_asked_again(page: Page, stub: PanelStub) -> None:
     stub.fail("POST", "/legs", 503, "overloaded")
     await page.get_by_test_id("duty-on").click()

@@ -44,6 +44,17 @@ export function prepare(servers) {
   store.dispatch({ type: "line", facts: { device, speaker } });
 }
 
+/** The site's servers with a login that is good now: those of TURN end by themselves, and a panel stays open all day. */
+async function servers() {
+  if (iceServers.length === 0) return iceServers;
+  try {
+    iceServers = (await api.session()).ice_servers ?? [];
+  } catch {
+    // The line is asked for next, and says what is wrong with the server.
+  }
+  return iceServers;
+}
+
 /** @param {string} sdp @returns {Promise<{leg: string, sdp: string}>} */
 async function exchange(sdp) {
   const ours = store.state.line.id ?? sessionStorage.getItem(KEPT.leg);
@@ -161,7 +172,7 @@ export function endCheck() {
  */
 export async function probeLine() {
   if (store.state.line.state === "up") return leg.quality();
-  await leg.connect(iceServers);
+  await leg.connect(await servers());
   await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
   const quality = await leg.quality();
   const { id, state } = store.state.line;
@@ -191,7 +202,7 @@ async function openLine() {
   if (said !== null) store.dispatch({ type: "notice-over", id: said });
   said = null;
   if (store.state.line.mic !== "ok") await openMicrophone();
-  await leg.connect(iceServers);
+  await leg.connect(await servers());
   await until((state) => state.line.heard, HEARD_MS);
   store.dispatch({ type: "line", facts: { state: "up", flow: { in: true, out: true } } });
   if (!store.state.line.suppression) await setSuppression(false);
