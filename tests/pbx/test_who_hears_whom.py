@@ -1,10 +1,11 @@
 """The truth table: for each mode and each topology, whose tone each party hears; after every live switch, and with a
-second agent listening. Through the adapter, on a real Asterisk; the voice chain is not in the way."""
+second agent listening. Through the adapter, on a real Asterisk; the voice chain is not in the way. The topologies are
+tried side by side, as nearly all of it is listening."""
 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
@@ -69,7 +70,7 @@ async def expect(call: LabCall, expected: dict[str, set[str]], agent: Agent | No
         if heard == expected:
             return
         if until > deadline:
-            raise AssertionError(f"expected {expected}, heard {heard}")
+            raise AssertionError(f"{call.topology}: expected {expected}, heard {heard}")
 
 
 @asynccontextmanager
@@ -80,41 +81,47 @@ async def a_call(lab: Lab, topology: Topology) -> AsyncIterator[tuple[Watched, L
             yield adapter, lab_call, await adapter.call(lab_call)
         finally:
             await lab_call.hangup()
-            await lab.no_channels()
+
+
+async def in_each_topology(lab: Lab, test: Callable[[Topology], Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for topology in TOPOLOGIES:
+            tasks.create_task(test(topology))
+    await lab.no_channels()
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["alone", "with-a-listener"])
 @pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-async def test_in_each_mode_everybody_hears_who_the_table_says(
-    lab: Lab, topology: Topology, mode: Mode, second: bool
-) -> None:
-    async with a_call(lab, topology) as (adapter, lab_call, call):
-        await expect(lab_call, WITHOUT_AGENT, None, None)
-        listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
-        agent = await engage(adapter, lab, call, mode)
-        expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
-        await expect(lab_call, expected, agent, listener)
-        await adapter.pbx.release(agent.engaged)
-        after = {**WITHOUT_AGENT, **({"second": {"caller", "ai"}} if second else {})}
-        await expect(lab_call, after, None, listener)
+async def test_in_each_mode_everybody_hears_who_the_table_says(lab: Lab, mode: Mode, second: bool) -> None:
+    async def listen(topology: Topology) -> None:
+        async with a_call(lab, topology) as (adapter, lab_call, call):
+            await expect(lab_call, WITHOUT_AGENT, None, None)
+            listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
+            agent = await engage(adapter, lab, call, mode)
+            expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
+            await expect(lab_call, expected, agent, listener)
+            await adapter.pbx.release(agent.engaged)
+            after = {**WITHOUT_AGENT, **({"second": {"caller", "ai"}} if second else {})}
+            await expect(lab_call, after, None, listener)
+
+    await in_each_topology(lab, listen)
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["alone", "with-a-listener"])
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-async def test_after_every_live_switch_everybody_hears_who_the_table_says(
-    lab: Lab, topology: Topology, second: bool
-) -> None:
-    async with a_call(lab, topology) as (adapter, lab_call, call):
-        listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
-        agent = await engage(adapter, lab, call, TOUR[0])
-        started = time.monotonic()
-        for mode in TOUR[1:]:
-            agent.engaged = await adapter.pbx.switch(agent.engaged, mode)
-            expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
-            await expect(lab_call, expected, agent, listener)
-        report = lab_call.rtp.report(started, time.monotonic())
-        assert report.lost == 0
+async def test_after_every_live_switch_everybody_hears_who_the_table_says(lab: Lab, second: bool) -> None:
+    async def tour(topology: Topology) -> None:
+        async with a_call(lab, topology) as (adapter, lab_call, call):
+            listener = await engage(adapter, lab, call, Mode.MONITOR) if second else None
+            agent = await engage(adapter, lab, call, TOUR[0])
+            started = time.monotonic()
+            for mode in TOUR[1:]:
+                agent.engaged = await adapter.pbx.switch(agent.engaged, mode)
+                expected = {**TABLE[mode], **({"second": second_hears(mode)} if second else {})}
+                await expect(lab_call, expected, agent, listener)
+            report = lab_call.rtp.report(started, time.monotonic())
+            assert report.lost == 0, topology
+
+    await in_each_topology(lab, tour)
 
 
 async def test_the_tour_visits_every_switch() -> None:
