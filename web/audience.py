@@ -31,6 +31,8 @@ class Client:
     """After its hello: only then is it told anything."""
     rev: int = 0
     """All up to here was put into the outbox."""
+    fresh: bool = False
+    """Nothing was told since the last snapshot."""
     own: dict[Key, Change | bytes] = field(default_factory=dict)
     """Changes that are for this client alone, or already their JSON; told in a delta of their own."""
 

@@ -117,7 +117,7 @@ class Hub:
         audience = self._audience(client)
         client.outbox.reset()
         calls = [self._json(call) for call in self._registry.calls() if call.id in audience.seen]
-        client.rev = self._registry.rev
+        client.rev, client.fresh = self._registry.rev, True
         if client.is_ai:
             for call in calls:
                 client.put(b'{"type":"call","call":' + call + b"}")
@@ -129,9 +129,12 @@ class Hub:
         client.put(frame)
 
     def resume(self, client: Client, rev: int) -> None:
-        """The client has all up to `rev`: nothing to tell, or everything again."""
-        if rev == client.rev and not client.outbox.overflowed:
-            client.put(_delta(rev, ()))
+        """The client has all up to `rev`: nothing to tell, or everything again.
+
+        A client that comes back says what it had before; the snapshot that its hello was answered by has all of it.
+        """
+        if (rev == client.rev or client.fresh) and not client.outbox.overflowed:
+            client.put(_delta(client.rev, ()))
         else:
             self.snapshot(client)
 
@@ -205,15 +208,16 @@ class Hub:
                 frame = self._ai_frame(change)
                 for client in audience.clients:
                     client.put(frame)
+                    client.fresh = False
         elif waiting:
             frame = _delta(rev, [self._text(change, texts) for change in waiting])
             for client in audience.clients:
                 client.put(frame)
-                client.rev = rev
+                client.rev, client.fresh = rev, False
         for client in audience.clients:
             if client.own:
                 client.put(_delta(rev, [self._text(change, texts) for change in client.own.values()]))
-                client.rev = rev
+                client.rev, client.fresh = rev, False
                 client.own.clear()
 
     # ---- how it reads ----

@@ -220,7 +220,11 @@ async def test_ping_and_resume(house: House) -> None:
     assert await frame(socket) == {"type": "pong", "t": 12.5}
     await socket.send_json({"type": "resume", "rev": snapshot["rev"]})
     assert await frame(socket) == {"type": "delta", "rev": snapshot["rev"], "changes": []}
-    await socket.send_json({"type": "resume", "rev": snapshot["rev"] - 1})
+    await socket.send_json({"type": "resume", "rev": 0})  # from before its hello
+    assert await frame(socket) == {"type": "delta", "rev": snapshot["rev"], "changes": []}
+    house.call("1")
+    assert (await frame(socket))["type"] == "delta"
+    await socket.send_json({"type": "resume", "rev": snapshot["rev"]})
     assert (await frame(socket))["type"] == "snapshot"
 
 
