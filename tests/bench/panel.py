@@ -7,6 +7,7 @@ core where there is one. Everybody may see every call: each change goes to every
 - `delta_ms`: from the moment a change is reported to the moment a panel has read it, on one clock; every turn is timed
 - `cpu_core`: the server's processor time by wall time; `rss_mb` its memory, and by how much that grew
 - `dropped`: panels that lost their socket, or were so far behind that they got a second snapshot
+- `machine_load`: of the last minute. Where others want the cores too, delays are theirs
 - `stalled`: one more client that never reads: when it was dropped, and what the others had meanwhile
 """
 
@@ -240,6 +241,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "deltas_per_s": options.rate,
         **figures,
         "snapshots_s": round(all_in, 2),
+        "machine_load": round(os.getloadavg()[0], 1),
         "stalled": stalled,
     }
 
