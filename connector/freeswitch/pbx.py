@@ -303,6 +303,16 @@ class FreeSwitchPbx:
         spoke = before is not None and before.speaks
         if mode.speaks and not spoke:
             await self._take_floor(connection, call, agent, before)
+        try:
+            await self._carry_out(connection, agent, ai, name, before)
+        except BaseException:  # also a cancellation: half of it must not stay done
+            if mode.speaks:
+                self._chores.start(_undo(connection, caller, ai, patch))
+            raise
+
+    async def _carry_out(self, connection: Connection, agent: Agent, ai: str, name: str, before: Mode | None) -> None:
+        patch, caller, mode = agent.patch, agent.call, agent.mode
+        spoke = before is not None and before.speaks
         now = time.time_ns() // 1_000_000
         commands: list[str] = list(wire.deadman(patch, self._settings.deadman_s, now)) if before is None else []
         muted = ""
@@ -311,14 +321,15 @@ class FreeSwitchPbx:
             after = after if wire.is_place(after) else ""
             commands += [
                 wire.give_back(caller, ai, patch, after),
-                f"uuid_setvar {patch} takeover_after {after}",
+                f"uuid_setvar {patch} takeover_after {after}".rstrip(),
+                f"uuid_setvar {patch} takeover_armed {patch}",
                 f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}",
             ]
         if mode is Mode.TAKEOVER and before is not Mode.TAKEOVER:
-            muted = f"uuid_audio {ai} start read mute 1"
+            muted = wire.mute(caller, ai, patch, "read")
             commands.append(muted)
             if name in self._settings.deaf:
-                commands.append(f"uuid_audio {ai} start write mute 1")
+                commands.append(wire.mute(caller, ai, patch, "write"))
         answers = dict(zip(commands, await connection.api(*commands), strict=True)) if commands else {}
         if muted and not answers[muted].startswith("+OK"):
             raise ChannelGone(self._name, ai) if _is_gone(answers[muted]) else self._no("engage", answers[muted])
@@ -333,6 +344,7 @@ class FreeSwitchPbx:
             [after] = await connection.api(f"uuid_getvar {patch} takeover_after")
             commands += [
                 f"uuid_setvar {caller} transfer_after_bridge {after if wire.is_place(after) else ''}".rstrip(),
+                f"uuid_setvar {patch} takeover_armed",
                 f"uuid_setvar {patch} api_hangup_hook",
                 f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
             ]
@@ -396,6 +408,23 @@ class FreeSwitchPbx:
 
 async def _kill(connection: Connection, patches: Sequence[str]) -> None:
     await connection.api(*(f"uuid_kill {patch}" for patch in patches))
+
+
+async def _undo(connection: Connection, caller: str, ai: str, patch: str) -> None:
+    """Ends a leg that did not come into its mode. Its own hook gives the call back, if it had one by then; if not, and
+    the floor is still in its name, we do. A floor in another's name is not ours to touch."""
+    await connection.api(f"uuid_kill {patch}")
+    for _ in range(40):
+        [there] = await connection.api(f"uuid_exists {patch}")
+        if there != "true":
+            break
+        await asyncio.sleep(0.05)
+    key = f"{wire.CONTEXT}/{caller}"
+    _, holder = await connection.api(f"hash insert_ifempty/{key}/{patch}", f"hash select/{key}")
+    if holder == patch:
+        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
+        ours = [f"uuid_setvar {caller} transfer_after_bridge"] if after.startswith("takeover_pair:") else []
+        await connection.api(f"uuid_audio {ai} stop", *ours, f"hash delete_ifmatch/{key}/{patch}")
 
 
 def _is_gone(answer: str) -> bool:

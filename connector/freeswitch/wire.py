@@ -240,6 +240,13 @@ def originate(patch: Patch) -> str:
     return f"originate {{{listed}}}{target} &eavesdrop({caller})"
 
 
+def mute(caller: str, ai: str, leg: str, direction: str) -> str:
+    """Silences (``read``) or deafens (``write``) the AI, if at that moment `leg` holds the floor and is armed to give
+    the call back: a leg that died on the way has nothing that would make the AI audible again."""
+    stands = f"x${{hash(select/{CONTEXT}/{caller})}}${{uuid_getvar({leg} takeover_armed)}} == x{leg}{leg}"
+    return f"expand uuid_audio ${{cond({stands} ? {ai} : nobody)}} start {direction} mute 1"
+
+
 def give_back(caller: str, ai: str, leg: str, after: str) -> str:
     """What the PBX itself does when a speaker's leg ends, whatever the reason: the AI is audible, the caller's line is
     as it was, the floor is free, and a caller whose AI has left meanwhile goes to the fallback.
@@ -249,9 +256,9 @@ def give_back(caller: str, ai: str, leg: str, after: str) -> str:
     of AI and agent fall together, one of the two sees the other.
     """
     acts = (
+        f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}",
         f"${{uuid_audio({ai} stop)}}",
         f"${{uuid_setvar({caller} transfer_after_bridge {after})}}",
-        f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}",
         f"${{uuid_transfer(${{uuid_getvar({caller} takeover_paired_uuid)}} takeover_fallback XML {CONTEXT})}}",
     )
     return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"

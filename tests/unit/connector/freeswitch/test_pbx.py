@@ -130,6 +130,33 @@ async def test_an_ai_that_dies_on_the_way_leaves_no_agent_behind(site: Site) -> 
     assert site.fake.hash == {}
 
 
+@pytest.mark.parametrize("at", ["hash insert", "uuid_getvar", "uuid_setvar", "expand uuid_audio", "echo"])
+@pytest.mark.parametrize("before", [None, Mode.MONITOR, Mode.BARGE])
+async def test_a_leg_that_dies_at_any_moment_leaves_the_ai_audible(site: Site, at: str, before: Mode | None) -> None:
+    """Or another service hangs it up, or its worker dies: a mute must never be left without what un-mutes."""
+    call = await site.call()
+    caller = call.channels.caller_id
+    endpoint = patch()
+    engaged = await site.pbx.engage(call, endpoint, before) if before is not None else None
+    original, dead = site.fake.api, False
+
+    def api(line: str) -> str:
+        nonlocal dead
+        if line.startswith(at) and endpoint.uuid in site.fake.channels and not dead:
+            dead = True
+            site.fake.hangup(endpoint.uuid)
+        return original(line)
+
+    site.fake.api = api  # type: ignore[method-assign]
+    verb = site.pbx.switch(engaged, Mode.TAKEOVER) if engaged else site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+    await asyncio.gather(verb, return_exceptions=True)
+    site.fake.hangup(endpoint.uuid)
+    async with asyncio.timeout(5):
+        while site.fake.hash or not site.fake.ai_audible(caller):  # noqa: ASYNC110 - a cure in the background
+            await asyncio.sleep(0.01)
+    assert "transfer_after_bridge" not in site.fake.channels[caller].variables
+
+
 async def test_the_floor_of_a_leg_that_is_gone_is_free(site: Site) -> None:
     call = await site.call()
     site.fake.hash[f"takeover_{call.channels.caller_id}"] = "a-leg-whose-hook-never-ran"
