@@ -211,7 +211,7 @@ async def test_an_emergency_is_seen_by_all_and_taken_with_one_click(house: House
         alerts = [asyncio.ensure_future(page.get_by_test_id("emergency").wait_for()) for page in pages]
         sent = await house.as_ai("POST", call, "escalation", reason="Chest pain", priority="emergency", deadline_s=30)
         await asyncio.gather(*alerts)
-        assert time.monotonic() - sent < 5  # one second on an idle machine, which `tests.bench` measures
+        assert time.monotonic() - sent < 8  # pushed, not found; on an idle machine it is a fraction of a second
         for page in pages:
             await expect(page.get_by_test_id("emergency")).to_contain_text("Chest pain")
             await expect(page).to_have_title("⚠ 1 asks for a person · Takeover")

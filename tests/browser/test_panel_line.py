@@ -1,0 +1,139 @@
+"""The agent's own line: on duty, microphone, UDP, and the check before it. Real Chromium, scripted server."""
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from .panel_stub import ARGUMENTS, CHROMIUM, PanelStub
+from .steps import AUDIBLE, banner, take_over
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),  # the browser lives in the session's loop
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH; `make test` installs Debian's"),
+]
+
+
+async def test_going_on_duty_that_fails_says_why_until_it_works(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 503, "store-unavailable")
+    await page.get_by_test_id("duty-on").click()
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_contain_text("You are not on duty. The audit cannot be written")
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(toast).to_have_count(0)
+
+
+async def test_the_check_before_duty_asks_all_questions_and_leaves_nothing_open(page: Page, stub: PanelStub) -> None:
+    await page.keyboard.press("q")
+    await expect(page.get_by_test_id("finding-mic")).to_contain_text("Fake")
+    for finding in ("mic", "line", "delay"):
+        await expect(page.get_by_test_id(f"finding-{finding}")).to_have_attribute("data-tone", "good")
+    # Chromium's own fake microphone beeps at full scale, and the check says so.
+    await expect(page.get_by_test_id("finding-level")).to_have_attribute("data-tone", "warn")
+    await page.get_by_test_id("check-echo").click()
+    await expect(page.get_by_test_id("finding-echo")).not_to_have_attribute("data-tone", "wait")
+    await page.get_by_test_id("check-close").click()
+    await expect(page.get_by_test_id("duty-state")).to_have_text("Off duty")
+    legs = [method for method, path, _ in stub.asked if path.startswith("/legs")]
+    assert legs == ["POST", "DELETE"]
+
+
+async def test_the_check_before_duty_names_blocked_udp_and_leads_to_duty(page: Page, stub: PanelStub) -> None:
+    stub.udp_blocked = True
+    await page.get_by_test_id("mic-test").click()
+    await expect(page.get_by_test_id("finding-line")).to_contain_text("UDP is blocked")
+    stub.udp_blocked = False
+    await page.get_by_test_id("check-duty").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
+
+
+async def test_sound_that_stops_arriving_is_said(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    stub.stop_sound()
+    fault = page.locator('[data-testid="fault"][data-fault="flow"]')
+    await expect(fault).to_contain_text("you do not hear the call", timeout=20000)
+    await banner(page, "live")
+
+
+async def test_a_lost_leg_is_opened_again(page: Page, stub: PanelStub) -> None:
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await stub.lose_leg()
+    legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
+    assert len(legs) == 1
+    await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
+    legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
+    assert len(legs) == 2
+    assert await stub.loudest(1.5) < AUDIBLE
+
+
+async def test_a_line_moved_to_another_window_is_not_taken_back(page: Page, stub: PanelStub) -> None:
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await stub.lose_leg("closed")
+    await expect(page.get_by_test_id("toast")).to_contain_text("moved to another window")
+    await expect(page.get_by_test_id("duty-on")).to_be_visible()
+    await page.wait_for_timeout(2000)
+    assert len([1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]) == 1
+
+
+async def test_a_line_of_another_window_is_moved_only_on_demand(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 409, "leg-exists", leg="another window's")
+    await page.get_by_test_id("duty-on").click()
+    await page.get_by_test_id("move-confirm").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    bodies = [body for method, path, body in stub.asked if (method, path) == ("POST", "/legs")]
+    assert [body.get("replace", False) for body in bodies] == [False, True]
+
+
+async def test_every_line_is_opened_with_a_turn_login_that_is_good_now(page: Page, stub: PanelStub) -> None:
+    stub.ice_servers = [{"urls": "turn:127.0.0.1:9", "username": "early", "credential": "x"}]
+    await page.add_init_script(
+        """globalThis.logins = [];
+        globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+            constructor(facts) { super(facts); logins.push(facts.iceServers.map(one => one.username).join()); } };"""
+    )
+    await page.reload()
+    await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
+    stub.ice_servers = [{"urls": "turn:127.0.0.1:9", "username": "late", "credential": "x"}]
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    assert await page.evaluate("logins") == ["late"]
+
+
+async def test_a_busy_media_server_is_asked_again(page: Page, stub: PanelStub) -> None:
+    stub.fail("POST", "/legs", 503, "overloaded")
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
+
+
+async def test_a_denied_microphone_is_explained_and_can_be_allowed_afterwards(stub: PanelStub) -> None:
+    stub.logged_in = True
+    asking = [one for one in ARGUMENTS if one != "--use-fake-ui-for-media-stream"]  # nobody clicks "Allow" by itself
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=CHROMIUM, args=asking) as browser,
+        await browser.new_page(locale="en-GB") as page,
+    ):
+        await page.goto(stub.url)
+        await page.get_by_test_id("duty-on").click()
+        fault = page.locator('[data-testid="fault"][data-fault="microphone"]')
+        await expect(fault).to_contain_text("Allow it by the symbol in the address bar")
+        await expect(page.get_by_test_id("duty-state")).to_have_text("Off duty")
+        assert [path for _, path, _ in stub.asked if path.startswith("/legs")] == []
+        await page.context.grant_permissions(["microphone"])
+        await fault.get_by_role("button", name="Try again").click()
+        await expect(fault).to_have_count(0)
+        await page.get_by_test_id("duty-on").click()
+        await expect(page.get_by_test_id("duty-off")).to_be_visible()
+
+
+async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
+    stub.udp_blocked = True
+    await page.get_by_test_id("duty-on").click()
+    fault = page.locator('[data-testid="fault"][data-fault="udp"]')
+    await expect(fault).to_contain_text("UDP is blocked")
+    stub.udp_blocked = False
+    await fault.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+    await expect(fault).to_have_count(0)

@@ -1,0 +1,151 @@
+"""What is shown of calls: the list, what was said, what is known of a call. Real Chromium, scripted server."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from .panel_stub import CHROMIUM, PanelStub
+from .steps import banner, select, take_over
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),  # the browser lives in the session's loop
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH; `make test` installs Debian's"),
+]
+
+
+async def test_calls_are_sorted_by_need_and_come_and_go(page: Page, stub: PanelStub) -> None:
+    await expect(page.get_by_text("No live calls.")).to_be_visible()
+    old = stub.add_call("+49 30 5550142", "Maria Keller", age=300)
+    new = stub.add_call("+49 30 5550143", "Jonas Wirth", age=20)
+    asks = {"reason": "Wants a person", "priority": "urgent"}
+    urgent = stub.add_call("+49 30 5550144", "Eva Brandt", age=5, escalation=asks)
+    for call in (old, new, urgent):
+        await stub.update(call)
+    rows = page.get_by_test_id("call-row")
+    await expect(rows).to_have_count(3)
+    assert [await row.get_attribute("data-call") for row in await rows.all()] == [urgent, old, new]
+    await expect(rows.first).to_contain_text("Urgent: Wants a person")
+    await page.get_by_test_id("filter").fill("jonas")
+    await expect(rows).to_have_count(1)
+    await page.get_by_test_id("filter").fill("")
+    await stub.hang_up(old)
+    await expect(rows).to_have_count(2)
+
+
+async def test_an_ai_that_hears_nothing_is_not_said_to_listen(page: Page, stub: PanelStub) -> None:
+    stub.deaf = ["Borealis"]
+    await page.reload()
+    call = stub.add_call("+49 30 5550142", "Maria Keller", "Borealis")
+    await stub.update(call)
+    await select(page, call)
+    await expect(page.get_by_text("This AI hears nothing while a person speaks")).to_be_visible()
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await expect(page.get_by_test_id("banner")).to_contain_text("Borealis is silent and hears nothing.")
+    await expect(page.get_by_role("img", name="Borealis is silent and hears nothing.")).to_be_visible()
+
+
+async def test_a_recorded_call_says_so(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller", recording="call-1.wav")
+    await stub.update(call)
+    await select(page, call)
+    await expect(page.locator('[data-fact="recording"] .value')).to_have_text("Recording")
+    await stub.update(call, recording="")
+    await expect(page.locator('[data-fact="recording"]')).to_have_count(0)
+
+
+async def test_the_list_is_narrowed_by_queue_ai_and_situation(page: Page, stub: PanelStub) -> None:
+    maria = stub.add_call("+49 30 5550142", "Maria Keller")
+    jonas = stub.add_call("+49 30 5550143", "Jonas Wirth", "Borealis", queue="support")
+    for call in (maria, jonas):
+        await stub.update(call)
+    await stub.colleague(jonas, "Ben Ortiz", "takeover")
+    await stub.ask(maria, "Insists on a person", "urgent")
+    rows, shown = page.get_by_test_id("call-row"), {maria: "Maria Keller", jonas: "Jonas Wirth"}
+    for choice, value, left in (
+        ("queue", "support", jonas),
+        ("ai", "Aurora", maria),
+        ("who", "asks", maria),
+        ("who", "person", jonas),
+        ("who", "ai", maria),
+    ):
+        await page.get_by_test_id(f"only-{choice}").select_option(value)
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text(shown[left])
+        await page.get_by_test_id(f"only-{choice}").select_option("")
+        await expect(rows).to_have_count(2)
+
+
+async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
+    """What costs a frame is counted: elements touched a change. How long a frame takes is `tests.bench.frames`."""
+    calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]
+    await page.reload()
+    rows = page.get_by_test_id("call-row")
+    await expect(rows).to_have_count(500)
+    await page.evaluate(
+        """() => { globalThis.touched = new Set(); globalThis.moved = 0;
+            const row = node => (node.nodeType === 1 ? node : node.parentElement)?.closest("tk-calls li");
+            new MutationObserver(records => {
+                for (const one of records) {
+                    moved += one.addedNodes.length * (one.target.className === "rows");
+                    if (!row(one.target)?.querySelector(".timer").contains(one.target)) touched.add(row(one.target));
+                }
+            }).observe(document.querySelector("tk-calls"),
+                { subtree: true, childList: true, characterData: true, attributes: true }); }"""
+    )
+    changed = {calls[(number * 37) % 500] for number in range(100)}
+    for number in range(100):
+        call = calls[(number * 37) % 500]
+        if number % 2:
+            await stub.say(call, "caller", f"Sentence {number}", final=False)
+        else:
+            await stub.push({"kind": "talking", "call": call, "role": "ai", "on": True})
+        await asyncio.sleep(0.02)
+    last = calls[(99 * 37) % 500]
+    await expect(page.locator(f'[data-call="{last}"]')).to_contain_text("Sentence 99")
+    touched, moved = await page.evaluate("[[...touched].map(row => row?.firstElementChild.dataset.call), moved]")
+    assert {call for call in touched if call} == changed  # these rows, and no others
+    assert moved == 0
+
+
+async def test_the_transcript_grows_in_place_and_shows_markup_as_text(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.say(call, "ai", "Hello, how can I help?")
+    await stub.update(call)
+    await select(page, call)
+    turns = page.get_by_test_id("turn")
+    await expect(turns).to_have_count(1)
+    turn = await stub.say(call, "caller", "I was", final=False)
+    await expect(turns.nth(1)).to_have_attribute("data-final", "false")
+    await stub.say(call, "caller", "I was <b onclick=x>charged\u202e twice</b>", turn=turn)
+    await expect(turns.nth(1).locator(".text")).to_have_text("I was <b onclick=x>charged twice</b>")
+    await expect(turns).to_have_count(2)
+    await expect(turns.nth(1).locator(".speaker")).to_have_text("Maria Keller")
+    await expect(page.get_by_text("caption")).to_have_count(0)
+    await stub.say(call, "agent", "I see it here", turn="caption-1")
+    await expect(turns.nth(2)).to_contain_text("caption")  # what a machine has understood is not what was said
+
+
+async def test_a_reader_of_older_lines_is_not_carried_away(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    for number in range(30):
+        await stub.say(call, "ai", f"Line {number} of what the AI has said.", ago=60 - number)
+    await stub.update(call)
+    await select(page, call)
+    log, last = page.get_by_test_id("transcript"), page.get_by_test_id("turn").last
+    await expect(last).to_be_in_viewport()
+    await log.evaluate("log => { log.scrollTop = 0 }")
+    await expect(page.get_by_test_id("newest")).to_be_visible()
+    await stub.say(call, "caller", "And now?")
+    await expect(page.get_by_test_id("newest")).to_have_text("1 new")
+    assert await log.evaluate("log => log.scrollTop") == 0
+    await page.keyboard.press("g")
+    await expect(last).to_be_in_viewport()
+    await expect(page.get_by_test_id("newest")).to_be_hidden()
+
+
+async def test_measured_times_are_shown(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await stub.push({"kind": "measured", "call": call, "facts": {"heard_ms": 31.2, "gap_ms": 20.0}})
+    await expect(page.get_by_test_id("measured")).to_have_text("Caller heard you after 31 ms, gap 20 ms")
