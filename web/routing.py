@@ -89,7 +89,7 @@ class Limits:
     per_second: float = 50
     burst: float = 200
     ai_per_second: float = 1_000
-    """An AI sends every turn of all its calls by one token."""
+    """Of turns and figures: an AI sends every turn of all its calls by one token."""
     ai_burst: float = 4_000
 
     @classmethod
@@ -200,7 +200,8 @@ class Router:
                 raise
 
     def _pace(self, actor: Actor, route: Route) -> None:
-        buckets = self._ais if actor.role == "ai" else self._people
+        # What is on record costs a synced disk write: only what is none may come as fast as speech does.
+        buckets = self._ais if actor.role == "ai" and route.recording == "data" else self._people
         wait = buckets.take(actor.id, self._clock())
         if wait > 0 and route.limited:
             raise TooManyRequests(wait)

@@ -44,9 +44,17 @@ async def test_two_browsers_of_one_person_share_the_limit(strict: House) -> None
     assert [(await one.ask("GET", "calls")).status for one in (first, second, first, second)] == [200, 200, 200, 429]
 
 
-async def test_an_ai_may_ask_more_often(strict: House) -> None:
-    ai = await strict.machine("bot", "ai", "acme")
-    assert [(await ai.ask("GET", "calls")).status for _ in range(6)] == [200] * 5 + [429]
+async def test_an_ai_may_say_its_turns_more_often(strict: House) -> None:
+    ai, call = await strict.machine("bot", "ai", "acme"), strict.call()
+    turn = {"turn": "1", "speaker": "ai", "text": "Hello", "at": "2026-01-02T03:04:05Z", "final": False}
+    said = [(await ai.ask("POST", f"calls/{call}/transcript", turn)).status for _ in range(6)]
+    assert said == [200] * 5 + [429]
+
+
+async def test_what_is_on_record_an_ai_may_not_ask_more_often(strict: House) -> None:
+    ai, call = await strict.machine("bot", "ai", "acme"), strict.call()
+    asked = [(await ai.ask("POST", f"calls/{call}/escalation", {"reason": "help"})).status for _ in range(4)]
+    assert asked == [201] * 3 + [429]
 
 
 async def test_a_way_out_is_never_refused(strict: House) -> None:
