@@ -77,6 +77,8 @@ class _Leg:
     connected: bool = False
     microphone: bool = False
     patches: set[str] = field(default_factory=set)
+    facts: Facts | None = None
+    "Of its last second."
 
 
 class Pool:
@@ -224,6 +226,10 @@ class Pool:
             for worker in self._workers.values()
         ]
 
+    def lines(self) -> list[Facts]:
+        """The last second of every leg that stands."""
+        return [leg.facts for leg in self._legs.values() if leg.facts is not None and leg.facts.connected]
+
     async def _read(self, queue: "asyncio.Queue[MediaEvent]") -> AsyncIterator[MediaEvent]:
         try:
             while True:
@@ -283,7 +289,11 @@ class Pool:
             case PatchDown(_, patch):
                 self._forget_patch(patch)
                 self._publish(report)
-            case LegUp() | PatchUp() | Intruder() | Quality() | Utterance():
+            case Quality(leg, facts):
+                if state := self._legs.get(leg):
+                    state.facts = facts
+                self._publish(report)
+            case LegUp() | PatchUp() | Intruder() | Utterance():
                 self._publish(report)
             case _:
                 raise TypeError(f"{report!r} came from media worker {worker.number}")

@@ -44,9 +44,9 @@ from .errors import StartFailed
 from .hub import Hub
 from .keyfile import KeyUnusable
 from .listening import listening, url_of
-from .medialegs import MediaLegs
+from .medialegs import MediaLegs, media_samples
 from .messages import IceServerJson
-from .metrics import Labels, Sample, gauge
+from .metrics import Labels, Sample
 from .notify import notify, watchdog_seconds
 from .routing import Limits
 from .settings import AiPolicy, Asterisk, FreeSwitch, Media, Settings
@@ -152,7 +152,11 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             destinations={name: sorted(pbx.destinations) for name, pbx in settings.pbx.items()},
             version=_version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
-            more_samples=lambda: [*_media_samples(pool), *_join_samples(pbxs), *webhooks.samples(links)],
+            more_samples=lambda: [
+                *media_samples(pool.stats(), pool.lines()),
+                *_join_samples(pbxs),
+                *webhooks.samples(links),
+            ],
             ice_servers=partial(_for_browsers, _ice_servers(settings.media)),
             deaf=[name for name, ai in settings.ais.items() if not ai.hears or ai.on_takeover == "hangup"],
             limits=Limits.of(settings.http.requests_per_second, settings.http.ai_requests_per_second),
@@ -360,16 +364,6 @@ async def _watchdog(patience: float) -> None:
     while True:
         notify("WATCHDOG=1")
         await asyncio.sleep(patience)
-
-
-def _media_samples(pool: media.Pool) -> list[Sample]:
-    stats = pool.stats()
-    late: dict[Labels, float] = {(("worker", str(one.worker)),): one.lateness_p99_ms for one in stats}
-    return [
-        gauge("takeover_media_workers", "Media workers that run", len(stats)),
-        gauge("takeover_media_patches", "Connections from media workers into PBXs", sum(one.patches for one in stats)),
-        Sample("takeover_media_lateness_p99_ms", "Lateness of the workers' ticks over 10 s", "gauge", late),
-    ]
 
 
 def _join_samples(pbxs: Mapping[str, Pbx]) -> list[Sample]:

@@ -1,9 +1,13 @@
 """The media pool as connector and web want it: the same verbs, with errors in their words."""
 
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
 from connector.domain.errors import LegNotReady
 from media import pool as media
 
 from .errors import BadRequest, Fault, Overloaded
+from .metrics import Labels, Sample, gauge
 
 
 class MediaLegs:
@@ -61,3 +65,36 @@ class MediaLegs:
 
     def signal_back(self, leg: str) -> None:
         self._pool.signal_back(leg)
+
+
+_LINES: Mapping[str, tuple[str, Callable[[media.Facts], float]]] = {
+    "lost_ratio": ("Share of the microphone's packets lost in the last second", lambda line: line.lost),
+    "lost_at_browser_ratio": ("Share of our packets that browsers miss", lambda line: line.lost_at_browser),
+    "jitter_ms": ("Jitter of the microphone's packets", lambda line: line.jitter_ms),
+    "rtt_ms": ("Round trip to the browser", lambda line: line.rtt_ms or 0.0),
+    "buffer_ms": ("How long a packet of the microphone waits in our buffer", lambda line: line.buffer_ms),
+    "concealed_ratio": (
+        "Share of the microphone's frames that had to be invented, since the line was opened",
+        lambda line: line.concealed / max(1, line.packets_in + line.concealed),
+    ),
+}
+
+
+def media_samples(workers: Sequence[media.WorkerStats], lines: Sequence[media.Facts]) -> list[Sample]:
+    """The workers, and the agents' lines: mean and worst of each figure, as lines come and go too often for labels."""
+    late: dict[Labels, float] = {(("worker", str(one.worker)),): one.lateness_p99_ms for one in workers}
+    slow = sum(one.tier == "stock" for one in workers)
+    samples = [
+        gauge("takeover_media_workers", "Media workers that run", len(workers)),
+        gauge("takeover_media_workers_stock", "Those that fell back to aiortc's own, slower path", slow),
+        gauge(
+            "takeover_media_patches", "Connections from media workers into PBXs", sum(one.patches for one in workers)
+        ),
+        Sample("takeover_media_lateness_p99_ms", "Lateness of the workers' ticks over 10 s", "gauge", late),
+        gauge("takeover_lines", "Agents' lines that stand", len(lines)),
+    ]
+    for name, (help_, figure) in _LINES.items():
+        if values := [figure(line) for line in lines]:
+            both: dict[Labels, float] = {(("of", "mean"),): fmean(values), (("of", "worst"),): max(values)}
+            samples.append(Sample(f"takeover_line_{name}", help_, "gauge", both))
+    return samples
