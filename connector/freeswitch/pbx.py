@@ -19,7 +19,7 @@ from ..domain.calls import Call, Mode, PatchId
 from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
 from ..domain.events import CallGone, PbxDown, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
-from . import wire
+from . import floor, wire
 from .admission import admit, recheck
 from .client import Address, Connection, LoginRefused
 from .facts import PAIRED, Agent, Rule, State
@@ -144,7 +144,7 @@ class FreeSwitchPbx:
     async def _look(self, connection: Connection) -> tuple[list[Row], list[Row], dict[str, str]]:
         channels, calls = map(rows, await connection.api("show channels as json", "show calls as json"))
         wanted = {*worth_a_dump(self._state, channels, calls), *self._legs.ids()}
-        ids = sorted(channel for channel in wanted if _is_id(channel))
+        ids = sorted(channel for channel in wanted if wire.is_id(channel))
         dumps = await connection.api(*(f"uuid_dump {channel} txt" for channel in ids))
         return channels, calls, dict(zip(ids, dumps, strict=True))
 
@@ -162,7 +162,7 @@ class FreeSwitchPbx:
             if isinstance(event, CallGone):  # led away by somebody else: no agent of ours goes along
                 ours = [a.patch for a in agents.values() if self._state.id(a.call) == event.call and self._is_ours(a)]
                 if ours and event.why == "transferred":
-                    self._chores.start(_kill(connection, ours))
+                    self._chores.start(floor.kill(connection, ours))
         return events
 
     def _is_ours(self, agent: Agent) -> bool:
@@ -214,7 +214,7 @@ class FreeSwitchPbx:
         try:
             await self._enter(connection, call, Agent(caller, patch, self._instance, mode, name), ai, before=None)
         except BaseException:  # also a cancellation: a leg that nobody knows of must not stay in the call
-            self._chores.start(_kill(connection, [patch]))
+            self._chores.start(floor.kill(connection, [patch]))
             raise
         return Engaged(call.id, patch, patch, mode)
 
@@ -302,12 +302,15 @@ class FreeSwitchPbx:
         name = call.ai.name if call is not None else tracked.ai_name if tracked is not None else ""
         spoke = before is not None and before.speaks
         if mode.speaks and not spoke:
-            await self._take_floor(connection, call, agent, before)
+            speaker = await floor.take(connection, agent)
+            if speaker is not None:
+                await floor.refuse(connection, agent, before, speaker)
+                raise AlreadyTaken(self._state.id(caller), speaker or "another service")
         try:
             await self._carry_out(connection, agent, ai, name, before)
         except BaseException:  # also a cancellation: half of it must not stay done
             if mode.speaks:
-                self._chores.start(_undo(connection, caller, ai, patch))
+                self._chores.start(floor.undo(connection, caller, ai, patch))
             raise
 
     async def _carry_out(self, connection: Connection, agent: Agent, ai: str, name: str, before: Mode | None) -> None:
@@ -364,32 +367,6 @@ class FreeSwitchPbx:
             )
         )
 
-    async def _take_floor(self, connection: Connection, call: Call | None, agent: Agent, before: Mode | None) -> None:
-        """At most one speaks, and the PBX keeps the key. A key whose leg is gone (its hook never ran) opens no door."""
-        key = f"{wire.CONTEXT}/{agent.call}"
-        for _ in range(2):
-            taken, holder = await connection.api(f"hash insert_ifempty/{key}/{agent.patch}", f"hash select/{key}")
-            if taken.startswith("+OK") or holder == agent.patch:
-                return
-            if not _is_id(holder):
-                break
-            [alive] = await connection.api(f"uuid_exists {holder}")
-            if alive == "true":
-                break
-            await connection.api(f"hash delete_ifmatch/{key}/{holder}")
-        [by] = await connection.api(f"uuid_getvar {holder} takeover_name") if _is_id(holder) else [""]
-        who = "" if by.startswith("-ERR") else wire.decoded(by)
-        said = wire.event(
-            "takeover::refused",
-            call=agent.call,
-            patch=agent.patch,
-            mode=agent.mode.value,
-            by=wire.encoded(who),
-            was=before.value if before is not None else "",
-        )
-        await connection.send(said)
-        raise AlreadyTaken(call.id if call is not None else self._state.id(agent.call), who or "another service")
-
     def _check(self, answer: str, verb: str, channel: str) -> None:
         if answer.startswith("+OK"):
             return
@@ -406,34 +383,5 @@ class FreeSwitchPbx:
         return self._connection
 
 
-async def _kill(connection: Connection, patches: Sequence[str]) -> None:
-    await connection.api(*(f"uuid_kill {patch}" for patch in patches))
-
-
-async def _undo(connection: Connection, caller: str, ai: str, patch: str) -> None:
-    """Ends a leg that did not come into its mode. Its own hook gives the call back, if it had one by then; if not, and
-    the floor is still in its name, we do. A floor in another's name is not ours to touch."""
-    await connection.api(f"uuid_kill {patch}")
-    for _ in range(40):
-        [there] = await connection.api(f"uuid_exists {patch}")
-        if there != "true":
-            break
-        await asyncio.sleep(0.05)
-    key = f"{wire.CONTEXT}/{caller}"
-    _, holder = await connection.api(f"hash insert_ifempty/{key}/{patch}", f"hash select/{key}")
-    if holder == patch:
-        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
-        ours = [f"uuid_setvar {caller} transfer_after_bridge"] if after.startswith("takeover_pair:") else []
-        await connection.api(f"uuid_audio {ai} stop", *ours, f"hash delete_ifmatch/{key}/{patch}")
-
-
 def _is_gone(answer: str) -> bool:
     return any(words in answer.lower() for words in _GONE)
-
-
-def _is_id(text: str) -> bool:
-    try:
-        wire.allowed("unique id", text)
-    except BadValue:
-        return False
-    return True

@@ -42,8 +42,8 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message, or one event. Header names are lower-cased; of a repeated header the first counts, so that what a
-    dialplan appends cannot overwrite what FreeSWITCH itself said about the channel."""
+    """One message, or one event. Header names are lower-cased; of a repeated header the first counts. But an event
+    with two ``Unique-ID`` is about no channel: a comma in what a dialplan gives to its `event` can add one."""
 
     headers: Mapping[str, str]
     body: str = ""
@@ -122,8 +122,10 @@ def _headers(text: str, encoded: bool) -> dict[str, str]:
         key, colon, value = line.partition(":")
         if not colon:
             continue
-        value = value.strip()
-        headers.setdefault(key.strip().lower(), unquote(value, errors="replace") if encoded and "%" in value else value)
+        key, value = key.strip().lower(), value.strip()
+        value = unquote(value, errors="replace") if encoded and "%" in value else value
+        if headers.setdefault(key, value) != value and key == "unique-id":
+            headers[key] = ""
     return headers
 
 
@@ -276,3 +278,8 @@ def deadman(leg: str, seconds: float, number: int) -> tuple[str, str]:
 def is_place(after: str) -> bool:
     """Whether this is an administrator's own ``transfer_after_bridge`` that can be put back."""
     return after != UNSET and bool(_ALLOWED["after bridge"][0].fullmatch(after))
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be a channel's uuid."""
+    return bool(_ALLOWED["unique id"][0].fullmatch(text))

@@ -196,9 +196,12 @@ async def test_an_encoded_line_break_forges_no_header() -> None:
     assert message["caller-caller-id-name"].startswith("x\nUnique-ID: forged")
 
 
-async def test_of_a_repeated_header_the_first_counts() -> None:
-    [message] = await _then_lives(framed(b"Event-Name: DTMF\nUnique-ID: true\nunique-id: forged\nEvent-Name: X\n\n"), 1)
-    assert (message.event, message["unique-id"]) == ("DTMF", "true")
+async def test_of_a_repeated_header_the_first_counts_but_two_channels_are_none() -> None:
+    data = framed(b"Event-Name: DTMF\nUnique-ID: true\nDTMF-Digit: 1\ndtmf-digit: 2\nEvent-Name: X\n\n")
+    forged = framed(b"Event-Name: DTMF\nUnique-ID: forged\nUnique-ID: true\nUnique-ID: forged\n\n")
+    first, second = await _then_lives(data + forged, 2)
+    assert (first.event, first["unique-id"], first["dtmf-digit"]) == ("DTMF", "true", "1")
+    assert second["unique-id"] == ""
 
 
 async def test_an_events_own_body_does_not_reach_its_headers() -> None:

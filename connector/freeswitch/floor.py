@@ -1,0 +1,66 @@
+"""Who speaks in a call: a key in the PBX itself, so that two services cannot both think it is theirs."""
+
+import asyncio
+from collections.abc import Sequence
+
+from ..domain.calls import Mode
+from . import wire
+from .client import Connection
+from .facts import Agent
+
+GONE_STEP_S, GONE_STEPS = 0.05, 40
+
+
+async def take(connection: Connection, agent: Agent) -> str | None:
+    """Takes the floor for a leg. None when it has it, else the name of who speaks, empty if he has none.
+
+    A key whose leg is gone (its hook never ran) keeps nobody out.
+    """
+    key, holder = f"{wire.CONTEXT}/{agent.call}", ""
+    for _ in range(2):
+        taken, holder = await connection.api(f"hash insert_ifempty/{key}/{agent.patch}", f"hash select/{key}")
+        if taken.startswith("+OK") or holder == agent.patch:
+            return None
+        if not wire.is_id(holder):
+            return ""
+        [alive] = await connection.api(f"uuid_exists {holder}")
+        if alive == "true":
+            break
+        await connection.api(f"hash delete_ifmatch/{key}/{holder}")
+    [name] = await connection.api(f"uuid_getvar {holder} takeover_name")
+    return "" if name.startswith("-ERR") else wire.decoded(name)
+
+
+async def refuse(connection: Connection, agent: Agent, was: Mode | None, speaker: str) -> None:
+    """Tells every service that this leg may not speak, and in which mode it goes on."""
+    said = wire.event(
+        "takeover::refused",
+        call=agent.call,
+        patch=agent.patch,
+        mode=agent.mode.value,
+        by=wire.encoded(speaker),
+        was=was.value if was is not None else "",
+    )
+    await connection.send(said)
+
+
+async def kill(connection: Connection, patches: Sequence[str]) -> None:
+    """Ends legs, whether they are there or not."""
+    await connection.api(*(f"uuid_kill {patch}" for patch in patches))
+
+
+async def undo(connection: Connection, caller: str, ai: str, patch: str) -> None:
+    """Ends a leg that did not come into its mode. Its own hook gives the call back, if it had one by then; if not, and
+    the floor is still in its name, we do. A floor in another's name is not ours to touch."""
+    await kill(connection, [patch])
+    for _ in range(GONE_STEPS):
+        [there] = await connection.api(f"uuid_exists {patch}")
+        if there != "true":
+            break
+        await asyncio.sleep(GONE_STEP_S)
+    key = f"{wire.CONTEXT}/{caller}"
+    _, holder = await connection.api(f"hash insert_ifempty/{key}/{patch}", f"hash select/{key}")
+    if holder == patch:
+        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
+        ours = [f"uuid_setvar {caller} transfer_after_bridge"] if after.startswith("takeover_pair:") else []
+        await connection.api(f"uuid_audio {ai} stop", *ours, f"hash delete_ifmatch/{key}/{patch}")
