@@ -32,6 +32,8 @@ RECORD_S = 0.3
 """How long a step waits for its record before that goes to the reserve: a slow disk must not leave a caller alone."""
 CLAIMED_S = 1.0
 """How long the ladder stands still while somebody is about to speak with the caller."""
+STOP_S = 2.0
+"""For the last writing when the service stops."""
 RETRY_S = (2.0, 5.0, 10.0)
 """Before a transfer that failed is tried again."""
 
@@ -306,18 +308,27 @@ class Escalations:
         self._wake.set()
 
     async def _keep(self) -> None:
-        """One writer: what changes meanwhile is written as it is then."""
-        keeper = self._means.keeper
+        """Writes until cancelled, and then what is left: a stop must forget as little as a crash."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._changed:
-                call = self._changed.pop()
-                escalation = self._open.get(call)
-                try:
-                    await (keeper.put(escalation) if escalation is not None else keeper.remove(call))
-                except StoreUnavailable as error:  # it is open all the same; only a restart would forget it
-                    log.warning("escalation.not-kept", call=call, why=error.why)
+            writing = asyncio.ensure_future(self._write())
+            try:
+                await asyncio.shield(writing)
+            finally:
+                await asyncio.wait([writing], timeout=STOP_S)
+                writing.cancel()  # a disk that hangs must not hold up the stop
+
+    async def _write(self) -> None:
+        """One writer: what changes meanwhile is written as it is then."""
+        keeper = self._means.keeper
+        while self._changed:
+            call = self._changed.pop()
+            escalation = self._open.get(call)
+            try:
+                await (keeper.put(escalation) if escalation is not None else keeper.remove(call))
+            except StoreUnavailable as error:  # it is open all the same; only a restart would forget it
+                log.warning("escalation.not-kept", call=call, why=error.why)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         if self._tasks is None:  # stopping: the request is kept, and climbs on after the restart

@@ -32,10 +32,11 @@ class Keeper:
     """Implements `ports.EscalationKeeper`."""
 
     failing: bool = False
+    delay: float = 0.0
     kept: dict[CallId, Escalation] = field(default_factory=dict)
 
     async def put(self, escalation: Escalation) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.delay)
         if self.failing:
             raise StoreUnavailable("the disk is full")
         self.kept[escalation.call] = escalation
@@ -323,6 +324,17 @@ async def test_a_caller_who_leaves_is_told_to_the_teams() -> None:
 
 
 # ---- restarts ----
+
+
+@virtual_time
+async def test_a_stop_waits_for_the_disk_a_moment() -> None:
+    for delay, kept in ((1.0, True), (60.0, False)):
+        keeper = Keeper(delay=delay)
+        async with desk(keeper=keeper) as d:
+            call = await a_call(d)
+            d.escalations.ask(BOT, call, "help", "normal")
+            await settle()
+        assert (call in keeper.kept) is kept
 
 
 @virtual_time
