@@ -21,7 +21,7 @@ _LEAST_PRIOR = _F(0.15)
 _FLOOR = _F(10 ** (-35 / 20))
 _GATE = _F(9 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
-_GATE_CLOSES = _F(0.9)
+_GATE_CLOSES = _F(0.95)
 _OPEN = _F(5)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
