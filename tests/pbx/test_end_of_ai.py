@@ -72,8 +72,11 @@ async def end_of_both(lab: Lab, topology: Topology, g: bool, moment: float) -> s
     await asyncio.gather(ai(), leave())
     heard = await hears_somebody(call, WITHIN_S)
     # An AI that hangs up when nobody speaks any more ends the call as it would without us.
+    left = [m.get("Channel") for m in lab.events[mark:] if m.event == "BridgeLeave"]
+    given_back = agent.channel in left and call.ai_channel not in left[: left.index(agent.channel)]
     after = any(m.get("UserEvent") == "LabAfterDial" and m.get("Key") == call.key for m in lab.events[mark:])
-    natural = moment * 1000 < TOGETHER_MS and (after or not g) and call.caller.ended.is_set()
+    free = given_back or moment * 1000 < TOGETHER_MS
+    natural = free and (after or not g) and call.caller.ended.is_set()
     stayed = not await leaves(lab, agent.channel)
     await call.hangup()
     if heard or natural:
