@@ -256,6 +256,7 @@ class PanelStub:
                 web.patch("/api/v1/engagements/{engagement}", self._change),
                 web.post("/api/v1/engagements/{engagement}/release", self._release),
                 web.post("/api/v1/legs", self._open_leg),
+                web.get("/api/v1/legs", self._list_legs),
                 web.patch("/api/v1/legs/{leg}", self._empty),
                 web.delete("/api/v1/legs/{leg}", self._close_leg),
             ]
@@ -455,6 +456,9 @@ class PanelStub:
                 await self.push({"kind": "leg", "leg": leg, "up": True, "why": ""})
 
         return web.json_response({"leg": leg, "sdp": answer, "type": "answer"}, status=201)
+
+    async def _list_legs(self, _: web.Request) -> web.Response:
+        return web.json_response({"legs": [{"leg": leg, "ready": True, "why": ""} for leg in self._legs]})
 
     async def _listen(self, microphone: aiortc.MediaStreamTrack) -> None:
         while True:

@@ -295,14 +295,17 @@ async def test_a_server_restarted_under_an_open_panel(house: House, toned: Brows
         await page.get_by_test_id("call-row").click()
         await page.get_by_test_id("mode-takeover").click()
         await banner(page, "live")
-        killed = time.monotonic()
-        processes.kill(house.server.pid)
-        await banner(page, "offline")
-        await hears(call, AI_HZ, killed)  # by the exchange alone
-        await house.server.restart()
-        await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true", timeout=60_000)
+        async with page.expect_request(
+            lambda request: request.method == "POST" and request.url.endswith("/legs"), timeout=90_000
+        ):  # the new line is asked for by itself
+            killed = time.monotonic()
+            processes.kill(house.server.pid)
+            await banner(page, "offline")
+            await hears(call, AI_HZ, killed)  # by the exchange alone
+            await house.server.restart()
+            await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true", timeout=60_000)
         await expect(page.get_by_role("heading", level=2).first).to_be_visible()
-        await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=60_000)  # by itself
+        await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=60_000)
         await expect(page.get_by_test_id("call-row")).to_have_attribute("aria-current", "true")
         again = time.monotonic()
         await page.get_by_test_id("mode-takeover").click()

@@ -76,10 +76,12 @@ export const api = {
   logout: () => call("DELETE", "/session"),
   /** @param {string} id */
   transcript: (id) => call("GET", `/calls/${part(id)}/transcript`),
-  /** @param {string} sdp @param {boolean} replace this session's leg, if there is one */
+  /** @param {string} sdp @param {boolean | string} replace this session's leg, if there is one; its own id: the call goes on over the new line */
   openLeg: (sdp, replace) => call("POST", "/legs", { sdp, type: "offer", ...(replace ? { replace } : {}) }),
   /** @param {boolean} on */
   setDuty: (on) => call("PUT", "/session/duty", { on, queues: [] }),
+  /** @returns {Promise<{legs: {leg: string}[]}>} */
+  legs: () => call("GET", "/legs"),
   /** @param {string} leg */
   closeLeg: (leg) => call("DELETE", `/legs/${part(leg)}`, undefined, { keepalive: true }),
   /** @param {string} leg @param {{muted?: boolean, suppression?: boolean}} facts */

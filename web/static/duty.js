@@ -60,7 +60,7 @@ async function exchange(sdp) {
   const ours = store.state.line.id ?? sessionStorage.getItem(KEPT.leg);
   let answer;
   try {
-    answer = await patiently(() => api.openLeg(sdp, moving || store.state.line.id !== null));
+    answer = await patiently(() => api.openLeg(sdp, moving || (store.state.line.id ?? false)));
   } catch (error) {
     // A leg of this session: this tab's from before a reload, or another window's, which only its user may close.
     if (!refused(error, "leg-exists") || error.facts.leg !== ours) throw error;
@@ -270,6 +270,19 @@ async function reopen() {
   }
 }
 
+/** A server that was started anew does not know the line; the browser would notice that only seconds later. */
+async function stillThere() {
+  const { id } = store.state.line;
+  try {
+    const { legs } = await api.legs();
+    if (store.state.line.id !== id || legs.some((one) => one.leg === id)) return;
+    if (legs.length) moved();
+    else lineLost();
+  } catch {
+    // Gone again: its return asks again, and the browser notices a dead line by itself.
+  }
+}
+
 function lineLost() {
   if (store.state.line.state !== "up") return;
   store.dispatch({ type: "line", facts: { state: "lost", heard: false } });
@@ -292,11 +305,17 @@ async function keepAwake(wanted) {
 export function followLine(before, state) {
   leg.setOpen(micOpen(state));
   void keepAwake(holdsTheFloor(mine(state)?.mode));
+  if (before.link.ever && !before.link.up && state.link.up && state.line.state === "up") void stillThere();
   if (!before.link.up && state.link.up && state.line.state === "lost" && !state.line.fault) void reopen();
   const down = before.line.heard && !state.line.heard && before.line.id === state.line.id && state.line.why;
   if (!down || state.line.state !== "up") return;
   if (state.line.why !== "closed") return lineLost(); // gone for good, whatever the browser still thinks of it
-  closeLine(); // not by us: another window of this session has taken it
+  moved();
+}
+
+/** Another window of this session has taken the line. */
+function moved() {
+  closeLine();
   notice("info", t("move.moved"), true);
 }
 
