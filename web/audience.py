@@ -105,11 +105,13 @@ class Audience:
             self.pending["ended", change.call_id] = change
             return
         for old in [old for old in self.pending if old[0] == change.call_id]:
-            del self.pending[old]
+            dropped = self.pending.pop(old)
+            if isinstance(dropped, EngagementChanged) and dropped.ended is not None:
+                self._own_end(old, dropped)
         self.pending[key] = change
 
     def _own_end(self, key: Key, change: EngagementChanged) -> None:
-        """An engagement of somebody's own may end after the call did."""
+        """Who was in the call is told why he no longer is, although the call is gone."""
         for client in self.clients:
             if client.principal.actor.id == change.engagement.agent and not self.is_ai:
                 client.own[key] = change

@@ -150,6 +150,18 @@ async def test_the_own_end_is_told_even_after_the_call_is_gone(house: House) -> 
     assert ended["engagement"]["ended"] == "caller-hangup"
 
 
+async def test_an_end_in_the_same_moment_as_the_calls_is_told_too(house: House) -> None:
+    anna = await house.person("anna")
+    call, leg = house.call("1"), await anna.leg()
+    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    socket = await anna.events(leg)
+    await frame(socket)
+    house.registry.disengaged(made.body["id"], "caller-hangup")  # both within one tick of the hub
+    house.hang_up(call)
+    ended = await change(socket, lambda one: one["kind"] == "engagement" and one["engagement"]["ended"] is not None)
+    assert ended["engagement"]["ended"] == "caller-hangup"
+
+
 async def test_turns_are_told_as_they_change(house: House) -> None:
     anna = await house.person("anna")
     ai = await house.machine("bot", "ai", ai="acme")
