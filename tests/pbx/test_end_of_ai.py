@@ -111,11 +111,13 @@ async def test_a_caller_who_hangs_up_is_not_taken_for_one_whose_ai_died(lab: Lab
     await lab.join(call)
     await asyncio.sleep(0.3)
     mark = len(lab.events)
+    ended = lab.event("UserEvent", UserEvent="TakeoverEnded", Uid=call.uniqueid)
     if by == "bye":
         await call.caller.hangup()
     else:
         await lab.pbx.link.action("Hangup", Channel=call.channel)
     await lab.no_channels()
+    await ended  # AMI may be slower than the command line that lists the channels
     assert told(lab, call, "TakeoverFallback", mark) == []
     assert told(lab, call, "TakeoverEnded", mark) == ["caller-hangup"]
     await call.hangup()
