@@ -14,12 +14,13 @@ from typing import cast
 import structlog
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from ..domain.calls import CallId
 from ..domain.errors import BadValue, StoreUnavailable
 from . import chain, trail
 from .chain import Entry, Fault, Head
-from .engine import Database, Writer
+from .engine import Database, Writer, unavailable
 from .reserve import Reserve
 from .schema import audit, audit_head, stamp
 from .trail import AuditRow, Done, Wanted
@@ -186,6 +187,9 @@ class Audit:
         except TimeoutError as error:
             self._head = None
             raise StoreUnavailable(f"no commit within {COMMIT_S:g} s") from error
+        except IntegrityError as error:  # another node wrote the same row in the same moment
+            self._head = None
+            raise unavailable(error) from error
         except StoreUnavailable:
             self._head = None
             raise

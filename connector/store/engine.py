@@ -1,21 +1,26 @@
 """Engines: SQLite through aiosqlite by default, PostgreSQL through asyncpg by URL, and their errors as ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import structlog
 from sqlalchemy import Executable, Table, create_engine, event, insert, update
 from sqlalchemy.engine import URL, Connection, Engine, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ..domain.errors import BadValue, StoreUnavailable
 
+log = structlog.get_logger(__name__)
+
 LOCK_PATIENCE_MS = 1_000
 """How long SQLite waits for another process's transaction before we call the store unavailable."""
+
+CLOSING_S = 5.0
+"""How long closing waits for the transactions under way."""
 
 T = TypeVar("T")
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
@@ -59,7 +64,7 @@ def make_engine(url: URL) -> AsyncEngine:
 
 def make_writer(url: URL) -> "Writer":
     """What writes the audit: each commit is synced to the disk before it counts."""
-    return ThreadWriter(url) if is_sqlite(url) else AsyncWriter(make_engine(url))
+    return ThreadWriter(url) if is_sqlite(url) else Database(make_engine(url))
 
 
 _PATIENCE = {"timeout": LOCK_PATIENCE_MS / 1000}
@@ -86,25 +91,6 @@ class Writer(Protocol):
         """Committed on return. Raises `StoreUnavailable`."""
 
     async def close(self) -> None: ...
-
-
-class AsyncWriter:
-    """Through the asynchronous driver."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """See `Writer`."""
-        try:
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise unavailable(error) from error
-
-    async def close(self) -> None:
-        """See `Writer`."""
-        await asyncio.shield(self._engine.dispose())
 
 
 class ThreadWriter:
@@ -143,17 +129,28 @@ class ThreadWriter:
 
 
 class Database:
-    """Short transactions whose failures are `StoreUnavailable`."""
+    """Short transactions, each of which ends although whoever asked for it is cancelled.
+
+    A cancelled asyncio task interrupts aiosqlite between a statement and its answer; closed in that moment, its thread
+    never answers, and what waits for it cannot even be cancelled. So each transaction is a task of its own, and closing
+    waits for those under way.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._under_way: set[asyncio.Task[Any]] = set()
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed at the end. `IntegrityError`s pass through: they are the caller's answer."""
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """See `Writer`. `IntegrityError`s pass through: they are the caller's answer."""
+        transaction = asyncio.create_task(self._transaction(work))
+        self._under_way.add(transaction)
+        transaction.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(transaction)
+
+    async def _transaction(self, work: Callable[[Connection], T]) -> T:
         try:
             async with self._engine.begin() as connection:
-                yield connection
+                return await connection.run_sync(work)
         except IntegrityError:
             raise
         except (SQLAlchemyError, OSError, TimeoutError) as error:
@@ -161,26 +158,11 @@ class Database:
 
     async def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
         """Runs one statement; returns how many rows it touched."""
-        async with self.transaction() as connection:
-            result = await connection.execute(statement, rows)
-            return result.rowcount
+        return await self.run(lambda connection: connection.execute(statement, rows).rowcount)
 
     async def rows(self, statement: Executable) -> Sequence[RowMapping]:
         """All rows of a query."""
-        async with self.transaction() as connection:
-            return (await connection.execute(statement)).mappings().all()
-
-    @asynccontextmanager
-    async def stream(self, statement: Executable) -> AsyncIterator[AsyncIterator[RowMapping]]:
-        """The rows of a query, as they come; a hundred at most are in memory."""
-        try:
-            async with (
-                self._engine.connect() as connection,
-                connection.stream(statement, execution_options={"yield_per": 100}) as result,
-            ):
-                yield result.mappings().__aiter__()
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise unavailable(error) from error
+        return await self.run(lambda connection: connection.execute(statement).mappings().all())
 
     async def upsert(self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Updates the row with this key, or inserts it; also when somebody else inserts it at the same moment."""
@@ -193,8 +175,15 @@ class Database:
             await self.execute(update(table).where(*mine).values(**values))
 
     async def close(self) -> None:
-        """Closes all connections, even when the closing task is being cancelled."""
-        await asyncio.shield(self._engine.dispose())
+        """Closes all connections, also when the closing task is cancelled. A disk that does not answer is left."""
+        await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
+        if self._under_way:
+            _, owing = await asyncio.wait(self._under_way, timeout=CLOSING_S)
+            if owing:
+                log.error("store.transactions.left", count=len(owing), waited_s=CLOSING_S)
+        await self._engine.dispose()
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:

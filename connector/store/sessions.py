@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.engine import Connection
 
 from .engine import Database
 from .schema import sessions, stamp, unstamp
@@ -26,11 +27,13 @@ class Sessions:
 
     async def add(self, id_hash: str, account: str, expires: datetime) -> None:
         """Also forgets what has expired."""
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(sessions).where(sessions.c.expires < stamp(datetime.now(UTC))))
-            await connection.execute(
-                insert(sessions), [{"id_hash": id_hash, "account": account, "expires": stamp(expires)}]
-            )
+        row = {"id_hash": id_hash, "account": account, "expires": stamp(expires)}
+
+        def forget_and_add(connection: Connection) -> None:
+            connection.execute(delete(sessions).where(sessions.c.expires < stamp(datetime.now(UTC))))
+            connection.execute(insert(sessions), [row])
+
+        await self._database.run(forget_and_add)
 
     async def get(self, id_hash: str) -> Session | None:
         """The session, unless it is unknown or has expired."""

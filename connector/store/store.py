@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Insert, MetaData, insert, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from ..domain.errors import StoreUnavailable
@@ -79,10 +80,13 @@ class Store:
 
 async def _create(database: Database, tables: MetaData, first: Insert, row: dict[str, object]) -> None:
     """Makes the tables that are missing, and the one row that is never missing."""
-    async with database.transaction() as connection:
-        await connection.run_sync(tables.create_all)
+
+    def create(connection: Connection) -> None:
+        tables.create_all(connection)
         for index in [index for table in tables.tables.values() for index in table.indexes]:
-            await connection.run_sync(index.create, checkfirst=True)  # also where the table is older than its index
+            index.create(connection, checkfirst=True)  # also where the table is older than its index
+
+    await database.run(create)
     try:
         await database.execute(first, [row])
     except IntegrityError:

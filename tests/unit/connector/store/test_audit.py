@@ -15,7 +15,7 @@ from connector.store import Store
 from connector.store import audit as audit_module
 from connector.store import store as store_module
 from connector.store.chain import Head
-from connector.store.engine import AsyncWriter, make_engine
+from connector.store.engine import Database, make_engine
 from connector.store.trail import OPEN, Wanted
 
 from .conftest import KEY, Place
@@ -27,7 +27,7 @@ CALL = CallId("main~1.2")
 def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own writer, and the one that PostgreSQL uses, here through SQLite's asynchronous driver."""
     if request.param == "driver":
-        monkeypatch.setattr(store_module, "make_writer", lambda url: AsyncWriter(make_engine(url)))
+        monkeypatch.setattr(store_module, "make_writer", lambda url: Database(make_engine(url)))
 
 
 async def test_intent_and_outcome_are_two_rows(store: Store) -> None:

@@ -29,8 +29,8 @@ async def test_commits_of_the_audit_are_synced_and_the_file_is_in_wal_mode(store
     synchronous = await store.audit._writer.run(lambda c: c.exec_driver_sql("PRAGMA synchronous").scalar())
     mode = await store.audit._writer.run(lambda c: c.exec_driver_sql("PRAGMA journal_mode").scalar())
     assert (synchronous, mode) == (2, "wal")  # 2 is FULL
-    async with store.accounts._database.transaction() as connection:
-        assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
+    foreign_keys = await store.accounts._database.run(lambda c: c.exec_driver_sql("PRAGMA foreign_keys").scalar())
+    assert foreign_keys == 1
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql+aiomysql://db/x", "sqlite+aiosqlite://", "sqlite:///x"])
