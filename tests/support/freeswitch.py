@@ -1,16 +1,7 @@
-"""A FreeSWITCH of our own for the tests: from `FREESWITCH_HOME`, with its own configuration, on free ports.
-
-And a lab on it, like `lab`: a caller's phone, a SIP AI and bare SIP agents, each with its tone.
-"""
+"""A lab on a FreeSWITCH of our own, like `lab`: a caller's phone, a SIP AI and bare SIP agents, each with its tone."""
 
 import asyncio
 import os
-import random
-import secrets
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import uuid
 from contextlib import AsyncExitStack
@@ -21,6 +12,8 @@ from typing import Self
 from connector.freeswitch.client import Address, Connection
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from connector.freeswitch.resync import rows
+from web.demo import freeswitch as demo
+from web.demo.freeswitchconfig import FreeSwitchConfig
 from web.demo.sip import SipCall, SipPhone
 from web.demo.tones import AGENT_HZ, CALLER_HZ
 from web.demo.voice import Tone
@@ -29,8 +22,6 @@ from .adapter import Patch
 from .lab import SETTLE_S
 from .peers import Leg, SipAi
 
-DIALPLAN = Path(__file__).parents[2] / "dialplan" / "freeswitch" / "takeover.xml"
-START_S = 30.0
 RULE = ("bot", r"sofia/internal/ai-")
 
 
@@ -40,24 +31,6 @@ def home() -> Path | None:
     return Path(named) if named and (Path(named) / "bin" / "freeswitch").is_file() else None
 
 
-@dataclass(frozen=True)
-class Ports:
-    esl: int
-    sip: int
-    rtp: tuple[int, int]
-
-
-MODULES = (
-    "mod_commands",
-    "mod_dptools",
-    "mod_dialplan_xml",
-    "mod_event_socket",
-    "mod_hash",
-    "mod_logfile",
-    "mod_sndfile",
-    "mod_sofia",
-    "mod_tone_stream",
-)
 LAB_DIALPLAN = """
 <context name="incoming">
   <extension name="ai"><condition field="destination_number" expression="^ai$">
@@ -72,149 +45,24 @@ LAB_DIALPLAN = """
   </condition></extension>
 </context>
 """
+CONFIG = FreeSwitchConfig(LAB_DIALPLAN)
 
 
-def _configuration(ports: Ports, password: str, folder: Path) -> str:
-    modules = "".join(f'<load module="{name}"/>' for name in MODULES)
-    return f"""<?xml version="1.0"?>
-<document type="freeswitch/xml">
-<section name="configuration">
-<configuration name="modules.conf"><modules>{modules}</modules></configuration>
-<configuration name="switch.conf"><settings>
- <param name="loglevel" value="debug"/><param name="max-sessions" value="500"/>
- <param name="sessions-per-second" value="500"/>
- <param name="rtp-start-port" value="{ports.rtp[0]}"/><param name="rtp-end-port" value="{ports.rtp[1]}"/>
-</settings></configuration>
-<configuration name="logfile.conf"><profiles><profile name="default">
- <settings><param name="logfile" value="{folder}/freeswitch.log"/></settings>
- <mappings><map name="all" value="debug,info,notice,warning,err,crit,alert"/></mappings></profile></profiles>
-</configuration>
-<configuration name="acl.conf"><network-lists><list name="lab" default="deny">
- <node type="allow" cidr="127.0.0.1/32"/></list></network-lists></configuration>
-<configuration name="event_socket.conf"><settings>
- <param name="listen-ip" value="127.0.0.1"/><param name="listen-port" value="{ports.esl}"/>
- <param name="password" value="{password}"/><param name="apply-inbound-acl" value="lab"/>
-</settings></configuration>
-<configuration name="sofia.conf"><global_settings><param name="log-level" value="0"/></global_settings><profiles>
-<profile name="internal"><settings>
- <param name="sip-ip" value="127.0.0.1"/><param name="rtp-ip" value="127.0.0.1"/>
- <param name="sip-port" value="{ports.sip}"/>
- <param name="context" value="incoming"/><param name="dialplan" value="XML"/><param name="auth-calls" value="false"/>
- <param name="apply-inbound-acl" value="lab"/><param name="manage-presence" value="false"/>
- <param name="inbound-codec-prefs" value="PCMU,PCMA"/><param name="outbound-codec-prefs" value="PCMU,PCMA"/>
- <param name="rtp-timer-name" value="soft"/><param name="dtmf-duration" value="2000"/>
-</settings></profile></profiles></configuration>
-</section>
-<section name="dialplan">
-{LAB_DIALPLAN}
-{_ours()}
-</section>
-</document>
-"""
+class Instance(demo.Instance):
+    """One running FreeSWITCH with the lab's dialplan, for tests of any event loop: `with Instance(prefix) as pbx`."""
 
-
-def _ours() -> str:
-    """Our include, without its wrapper: FreeSWITCH's preprocessor would take it out as well."""
-    text = DIALPLAN.read_text(encoding="utf-8")
-    return text[text.index("<include>") + len("<include>") : text.index("</include>")]
-
-
-class Instance:
-    """One running FreeSWITCH; dies with the process that started it. Bound to no event loop: many tests share it."""
-
-    def __init__(self, prefix: Path) -> None:
-        self._prefix = prefix
-        self.ports = _free_ports()
-        self.password = secrets.token_hex(16)
-        self._folder = tempfile.TemporaryDirectory(prefix="takeover-fs-", ignore_cleanup_errors=True)
-        self.folder = Path(self._folder.name)
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, prefix: Path, config: FreeSwitchConfig = CONFIG) -> None:
+        super().__init__(demo.Installation("", prefix / "bin" / "freeswitch"), config)
 
     @property
     def address(self) -> Address:
-        return Address("127.0.0.1", self.ports.esl, self.password)
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "freeswitch.log").read_text(errors="replace")
+        return Address(self.ports.host, self.ports.esl, self.password)
 
     def __enter__(self) -> Self:
-        (self.folder / "freeswitch.xml").write_text(_configuration(self.ports, self.password, self.folder))
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return asyncio.run(self.__aenter__())
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._folder.cleanup()
-
-    def _start(self) -> None:
-        setpriv = shutil.which("setpriv")
-        assert setpriv is not None, "install the package util-linux"
-        folders = ("conf", "log", "db", "run", "htdocs", "scripts", "temp", "storage", "cache", "recordings", "certs")
-        options = [word for name in folders for word in (f"-{name}", str(self.folder))]
-        program = str(self._prefix / "bin" / "freeswitch")
-        with (self.folder / "console.log").open("ab") as console:
-            self._process = subprocess.Popen(
-                [
-                    setpriv,
-                    "--pdeathsig",
-                    "KILL",
-                    "--",
-                    program,
-                    "-nf",
-                    "-nonat",
-                    "-nonatmap",
-                    "-np",
-                    "-nocal",
-                    *options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                cwd=self.folder,
-                start_new_session=True,
-            )
-        until = time.monotonic() + START_S
-        while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > until:
-                tail = (self.folder / "console.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"FreeSWITCH did not start; the end of its log:\n{tail}")
-            time.sleep(0.05)
-
-    def _ready(self) -> bool:
-        """Whether its event socket lets us in and its SIP profile runs."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.ports.esl), 1) as link:
-                link.sendall(f"auth {self.password}\n\napi sofia status\n\nexit\n\n".encode())
-                said = b"".join(iter(lambda: link.recv(65536), b""))
-        except OSError:
-            return False
-        return b"RUNNING" in said
-
-
-def _free_ports() -> Ports:
-    """Ports nobody uses, below the range the kernel gives to clients."""
-    picks = random.Random(os.urandom(8))
-    while True:
-        base = picks.randrange(10_000, 30_000, 200)
-        if all(_is_free(port) for port in (base, base + 1)):
-            return Ports(base, base + 1, (base + 10, base + 199))
-
-
-def _is_free(port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-    return True
+        asyncio.run(self.__aexit__())
 
 
 @dataclass(eq=False)

@@ -373,11 +373,12 @@ def free_ports(host: str = "127.0.0.1") -> Ports:
     while True:
         base = picks.randrange(10_000, 30_000, 200)
         ports = Ports(base, base + 1, base + 2, base + 10, base + 199, host)
-        if all(_is_free(port, host) for port in (ports.ami, ports.sip, ports.http)):
+        if all(is_free(port, host) for port in (ports.ami, ports.sip, ports.http)):
             return ports
 
 
-def _is_free(port: int, host: str) -> bool:
+def is_free(port: int, host: str) -> bool:
+    """Whether nobody uses a port, by TCP and by UDP."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
