@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from ..adapter.connected import until_fit
 from ..domain.errors import PbxUnavailable, VerbRefused
 from . import wire
 from .client import Connection
@@ -10,8 +11,6 @@ from .translate import FITNESS
 from .wire import Message
 
 INSTALL = "install it with `takeover dialplan --for asterisk --install DIR` and reload"
-RECHECK_S = (0.2, 5.0)
-"""First and longest pause between two looks whether the dialplan is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,7 @@ async def admit(connection: Connection) -> Admission:
 async def recheck(connection: Connection) -> None:
     """Waits until the dialplan is there, and says so in the queue. It is looked up again and again because AMI tells
     a reload only to accounts with more rights than we ask for; a PBX that starts takes logins before it has any."""
-    pause, longest = RECHECK_S
-    unfit = "not looked yet"
-    while unfit:
-        await asyncio.sleep(pause)
-        unfit, pause = await _unfit(connection), min(2 * pause, longest)
+    await until_fit(lambda: _unfit(connection))
     connection.note(Message({"event": FITNESS, "why": ""}))
 
 

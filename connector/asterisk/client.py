@@ -18,24 +18,19 @@ from typing import Self
 from panoramisk.actions import Action as PanoramiskAction
 from panoramisk.ami_protocol import AMIProtocol
 
+from ..adapter.connected import LoginRefused, keep_alive
+from ..adapter.inbox import Inbox
 from ..domain.errors import PbxTimeout, PbxUnavailable, VerbRefused
 from . import wire
 from .wire import Message
 
 CONNECT_S = 5.0
 ANSWER_S = 3.0
-PING_EVERY_S = 1.0
 PING_DEADLINE_S = 3.0
 MAX_BLOCK = 64 * 1024
 """Characters without the end of a message in sight: no AMI message is that long."""
 MAX_UNSENT = 1024 * 1024
 MAX_ROWS = 100_000
-QUEUE_HIGH, QUEUE_LOW = 20_000, 5_000
-"""Events waiting to be read: at the first figure the socket is no longer read, at the second it is again."""
-
-
-class LoginRefused(PbxUnavailable):
-    """The PBX is there and does not want us: trying again soon is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +126,7 @@ class Connection:
         """Why the connection ended; empty while it lives."""
         self._tap = tap
         self._protocol = _Protocol(self)
-        self._events: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._paused = False
+        self._events: Inbox[Message] = Inbox(self._pause)
         self._pinger: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -141,7 +135,7 @@ class Connection:
         except BaseException:  # also a cancellation: no socket may stay behind
             self.lose("the login failed")
             raise
-        self._pinger = asyncio.create_task(self._keep_alive(), name=f"ping {self.pbx}")
+        self._pinger = asyncio.create_task(keep_alive(self._ping, self._silent), name=f"ping {self.pbx}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,24 +150,18 @@ class Connection:
             self.lose("Asterisk is shutting down")
             return
         self._tap(message)
-        self.note(message)
-        if self._events.qsize() >= QUEUE_HIGH and not self._paused:
-            self._pause(True)
+        self._events.put(message)
 
     def note(self, message: Message) -> None:
         """Queues a message behind those that came before it: for what was looked up, so that there is one order."""
-        self._events.put_nowait(message)
+        self._events.note(message)
 
-    async def events(self) -> AsyncIterator[Message]:
+    def events(self) -> AsyncIterator[Message]:
         """Yields the events in order, and ends when the connection has ended."""
-        while (message := await self._events.get()) is not None:
-            if self._paused and self._events.qsize() <= QUEUE_LOW and not self.why:
-                self._pause(False)
-            yield message
+        return aiter(self._events)
 
     def _pause(self, on: bool) -> None:
-        self._paused = on
-        if (transport := self._protocol.transport) is not None:
+        if (transport := self._protocol.transport) is not None and not self.why:
             transport.pause_reading() if on else transport.resume_reading()
 
     def lose(self, why: str) -> None:
@@ -186,7 +174,7 @@ class Connection:
             if not request.future.done():
                 request.future.set_exception(PbxUnavailable(self.pbx, why))
         self._protocol.responses.clear()
-        self._events.put_nowait(None)
+        self._events.close()
 
     async def ask(self, action: wire.Action, seconds: float = ANSWER_S) -> Message:
         """Sends one action and returns its response, accepted or not.
@@ -236,15 +224,10 @@ class Connection:
             why = f"authentication refused: check pbx.{self.pbx}.username/secret"
             raise LoginRefused(self.pbx, f"{why} ({answer['message'] or 'no reason given'})")
 
-    async def _keep_alive(self) -> None:
-        """Notices a half-open link: TCP alone would take a quarter of an hour."""
-        while not self.why:
-            await asyncio.sleep(PING_EVERY_S)
-            self.heard = False
-            try:
-                await self.ask(wire.PING, PING_DEADLINE_S)
-            except PbxTimeout:
-                if not self.heard and not self._paused:
-                    self.lose(f"no answer to a ping within {PING_DEADLINE_S:g} s")
-            except PbxUnavailable:
-                return
+    async def _ping(self) -> None:
+        self.heard = False
+        await self.ask(wire.PING, PING_DEADLINE_S)
+
+    def _silent(self) -> None:
+        if not self.heard and not self._events.paused:
+            self.lose(f"no answer to a ping within {PING_DEADLINE_S:g} s")

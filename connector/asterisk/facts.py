@@ -4,20 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
+from ..adapter.guards import UUID
+from ..adapter.tables import AI_LEFT, Rule, put
 from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
 
-V = TypeVar("V")
-
-NAMELESS_AI = "ai"
-"""The name of an AI that the dialplan marks and no rule names."""
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BORN = re.compile(r"(?:^|-)(\d{9,11})\.\d+$")
 
 PAIRED = "The AI has left this call. Caller and agent go on together, and a change of mode would part them."
-AI_LEFT = "The AI has left this call."
 _NOT_YET: Mapping[Topology, str] = {
     Topology.INLINE: (
         "The AI runs as an application on the caller's own channel, where it cannot be muted live. "
@@ -26,14 +20,6 @@ _NOT_YET: Mapping[Topology, str] = {
     Topology.STASIS: "The AI is in a bridge of another application (ARI), which the PBX does not let others join.",
     Topology.CONFERENCE: "The AI is in a conference, whose members cannot be muted one for the other.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a dialled channel is recognised as an AI: `match` is searched in ``Tech/dial string`` and in its name."""
-
-    name: str
-    match: re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +113,6 @@ class State:
         return [channel.id for channel in self.channels.values() if channel.bridge == bridge] if bridge else []
 
 
-def put(mapping: Mapping[str, V], key: str, value: V) -> dict[str, V]:
-    return {**mapping, key: value}
-
-
-def drop(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
-    return {name: value for name, value in mapping.items() if name != key} if key in mapping else mapping
-
-
 def known(text: str) -> str:
     """AMI's words for "nothing" are nothing."""
     return "" if text in ("<unknown>", "(null)", "<none>") else text
@@ -142,7 +120,7 @@ def known(text: str) -> str:
 
 def uuid_in(text: str) -> str:
     """The uuid in an AudioSocket channel's name or dial string, or nothing."""
-    found = _UUID.search(text)
+    found = UUID.search(text)
     return found[0] if found else ""
 
 
@@ -150,16 +128,6 @@ def born(uniqueid: str, otherwise: datetime) -> datetime:
     """When a channel began: its Uniqueid says so (``[system-]seconds.serial``), even after a restart of ours."""
     found = _BORN.search(uniqueid)
     return datetime.fromtimestamp(int(found[1]), UTC) if found else otherwise
-
-
-def recognised(rules: Sequence[Rule], *subjects: str) -> str | None:
-    """The name of the first AI whose rule matches one of the subjects."""
-    return next((rule.name for rule in rules if any(rule.match.search(subject) for subject in subjects)), None)
-
-
-def nameless(rules: Sequence[Rule]) -> str:
-    """How a marked AI that no rule names is called: where only one is configured, it is that one."""
-    return rules[0].name if len(rules) == 1 else NAMELESS_AI
 
 
 def why_not(state: State, tracked: Tracked) -> str:

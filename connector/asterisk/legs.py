@@ -1,15 +1,17 @@
 """What AMI has said of agent legs so far, known inside the protocol, for the verbs that wait for it."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from ..adapter.guards import decoded
+from ..adapter.watchers import Watchers
 from ..domain.calls import Mode
-from ..domain.errors import AlreadyTaken, ChannelGone, PbxTimeout, PbxUnavailable, VerbRefused
+from ..domain.errors import AlreadyTaken, ChannelGone, VerbRefused
 from ..ports import Engaged
 from .facts import Agent, uuid_in
-from .wire import Message, decoded
+from .wire import Message
 
 CONFIRM_S = 6.0
 """More than the 5 s that Asterisk tries to reach the media worker."""
@@ -29,7 +31,7 @@ class Legs:
         self._pbx = pbx
         self._names: dict[str, str] = {}
         self._dialling: set[str] = set()
-        self._watchers: dict[str, list[Heard]] = {}
+        self._watchers: Watchers[Message] = Watchers(pbx)
 
     def hear(self, message: Message) -> None:
         """Takes one event; only notes and wakes."""
@@ -46,8 +48,7 @@ class Legs:
             case "Hangup":
                 self._names.pop(patch, None)
                 self.modes.pop(patch, None)
-        for queue in self._watchers.get(patch, ()):
-            queue.put_nowait(message)
+        self._watchers.tell(patch, message)
 
     def present(self, agents: Iterable[Agent]) -> None:
         """Takes the legs that were there before this connection."""
@@ -57,9 +58,7 @@ class Legs:
         """The connection is gone: nothing is known any more, and whoever waits is told."""
         self._names.clear()
         self._dialling.clear()
-        for queues in self._watchers.values():
-            for queue in queues:
-                queue.put_nowait(None)
+        self._watchers.lost()
 
     def dial(self, patch: str, mode: Mode) -> None:
         """The leg is being originated: until AMI answers, its channel may still come."""
@@ -85,18 +84,9 @@ class Legs:
             raise ChannelGone(self._pbx, engaged.patch)
         return channel
 
-    @contextmanager
-    def watch(self, patch: str) -> Iterator[Heard]:
-        """What is said about a patch while a verb is under way."""
-        queue: Heard = asyncio.Queue()
-        queues = self._watchers.setdefault(patch, [])
-        queues.append(queue)
-        try:
-            yield queue
-        finally:
-            queues.remove(queue)
-            if not queues:
-                self._watchers.pop(patch, None)
+    def watch(self, patch: str) -> AbstractContextManager[Heard]:
+        """What is said about a patch while a verb is under way; None when the connection is lost."""
+        return self._watchers.watch(patch)
 
     async def confirmed(self, heard: Heard, wanted: Engaged, verb: str) -> Engaged:
         """Waits until the dialplan itself says that the leg is in the mode, or why not.
@@ -105,7 +95,7 @@ class Legs:
         """
         until = asyncio.get_running_loop().time() + CONFIRM_S
         while True:
-            message = await self._next(heard, until, verb, CONFIRM_S)
+            message = await self._watchers.next(heard, until, verb, CONFIRM_S)
             what = message["userevent"] or message.event
             if what == "TakeoverMode" and message["mode"] == wanted.mode:
                 return replace(wanted, channel=message["agent"])
@@ -124,19 +114,9 @@ class Legs:
         """Nothing when the leg has gone; its name when it has only now come and must be hung up."""
         until = asyncio.get_running_loop().time() + GONE_S
         while True:
-            message = await self._next(heard, until, "release", GONE_S)
+            message = await self._watchers.next(heard, until, "release", GONE_S)
             what = message["userevent"] or message.event
             if what == "Hangup" or (what == "OriginateResponse" and message["response"] == "Failure"):
                 return ""
             if what in ("Newchannel", "TakeoverMode"):
                 return message["channel"]
-
-    async def _next(self, heard: Heard, until: float, verb: str, seconds: float) -> Message:
-        try:
-            async with asyncio.timeout_at(until):
-                message = await heard.get()
-        except TimeoutError as fault:
-            raise PbxTimeout(self._pbx, verb, seconds) from fault
-        if message is None:
-            raise PbxUnavailable(self._pbx, "the connection was lost meanwhile")
-        return message

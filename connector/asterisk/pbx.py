@@ -3,21 +3,23 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 
-from ..chores import Chores
+from ..adapter.chores import Chores
+from ..adapter.connected import stay_connected
+from ..adapter.tables import Rule
 from ..domain.calls import Call, Mode, PatchId
-from ..domain.errors import BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
-from ..domain.events import AgentGone, CallChanged, PbxDown, PbxEvent, PbxUp, SnapshotTaken
+from ..domain.errors import BadValue, ChannelGone, PbxUnavailable, VerbRefused
+from ..domain.events import AgentGone, CallChanged, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import looks, wire
 from .admission import admit, recheck
-from .client import Address, Connection, LoginRefused
-from .facts import PAIRED, Rule, State
+from .client import Address, Connection
+from .facts import PAIRED, State
 from .joins import JoinStats, heal
 from .legs import Legs
 from .resync import VARIABLES, resync
@@ -28,11 +30,6 @@ log = structlog.get_logger(__name__)
 
 CONNECT_MS = 5000
 """How long Asterisk tries to reach the media worker."""
-BACKOFF_S = (0.2, 1.0)
-"""First and longest pause between two attempts to connect. The PBX's dead-man waits 5 s, which a short cut must not
-outlast: with longer pauses one of 3.1 s would end every takeover."""
-REFUSED_BACKOFF_S = (5.0, 60.0)
-"""The same after a refused login: an attempt a second would look like an attack."""
 JOINED_S = 0.5
 """The PBX confirms a mode just before the agent leg joins: an AI that left at once would end the bridge too early."""
 DIGIT_MS, DIGIT_PAUSE_S = 120, 0.2
@@ -88,44 +85,35 @@ class AsteriskPbx:
 
     # ---- what happens ----
 
-    async def events(self) -> AsyncIterator[PbxEvent]:
+    def events(self) -> AsyncIterator[PbxEvent]:
         """See `ports.Pbx`. A refused login is told at once and tried again at long intervals only."""
-        told, pause = "", BACKOFF_S[0]
-        while True:
-            longest = BACKOFF_S[1]
-            try:
-                async with Connection(self._name, self._address, self._legs.hear) as connection:
-                    up = await self._admit(connection)
-                    self._connection = connection
-                    yield up
-                    before = self._state
-                    self._state, snapshot = await self._read(connection)
-                    self._look_after(connection, self._state.calls, before)
-                    self._legs.present(self._state.agents.values())
-                    for fact in snapshot.events:
-                        if isinstance(fact, CallChanged):
-                            self._look_at(connection, fact.call)
-                    yield snapshot
-                    told, pause = "", BACKOFF_S[0]
-                    async for message in connection.events():
-                        for event in self._take(connection, message):
-                            yield event
-                    self._why = connection.why
-            except LoginRefused as fault:
-                self._why, longest = fault.why, REFUSED_BACKOFF_S[1]
-                pause = max(pause, REFUSED_BACKOFF_S[0])
-            except PbxUnavailable as fault:
-                self._why = fault.why
-            except PbxError as fault:
-                self._why = str(fault)
-            finally:
-                await self._disconnected()
-            if self._why != told:
-                told = self._why
-                log.warning("pbx.down", pbx=self._name, why=self._why)
-                yield PbxDown(self._name, self._why)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+        return stay_connected(self._name, self._session, self._because)
+
+    def _because(self, why: str) -> None:
+        self._why = why
+
+    async def _session(self) -> AsyncGenerator[PbxEvent, None]:
+        """One connection, from login to loss. Raises `PbxError`."""
+        try:
+            async with Connection(self._name, self._address, self._legs.hear) as connection:
+                up = await self._admit(connection)
+                self._connection = connection
+                yield up
+                before = self._state
+                self._state, snapshot = await self._read(connection)
+                self._look_after(connection, self._state.calls, before)
+                self._legs.present(self._state.agents.values())
+                for fact in snapshot.events:
+                    if isinstance(fact, CallChanged):
+                        self._look_at(connection, fact.call)
+                yield snapshot
+                async for message in connection.events():
+                    for event in self._take(connection, message):
+                        yield event
+                self._why = connection.why
+                raise PbxUnavailable(self._name, self._why)
+        finally:
+            await self._disconnected()
 
     async def snapshot(self) -> SnapshotTaken:
         """See `ports.Pbx`."""

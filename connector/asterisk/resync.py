@@ -8,11 +8,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
+from ..adapter.guards import decoded
+from ..adapter.tables import mode_of, nameless, recognised
 from ..domain.calls import PatchId, Topology
 from ..domain.events import AgentPresent, CallChanged, SnapshotTaken
-from .facts import Agent, AiLeg, Channel, Hook, State, Tracked, known, nameless, recognised, uuid_in
-from .translate import inline, mode_of, pair, present, seen, show_all, topology_of
-from .wire import Message, decoded
+from .facts import Agent, AiLeg, Channel, Hook, State, Tracked, known, uuid_in
+from .translate import inline, pair, present, seen, show_all, topology_of
+from .wire import Message
 
 VARIABLES = (
     "TK_ID",

@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from ..domain.calls import Mode, PatchId, Topology
+from ..adapter.guards import decoded
+from ..adapter.tables import drop, mode_of, nameless, put, recognised
+from ..domain.calls import PatchId, Topology
 from ..domain.events import (
     AgentGone,
     AgentPresent,
@@ -32,15 +34,11 @@ from .facts import (
     Tracked,
     born,
     call_of,
-    drop,
     known,
-    nameless,
-    put,
-    recognised,
     uuid_in,
     with_call,
 )
-from .wire import Message, decoded
+from .wire import Message
 
 Step = tuple[State, list[PbxEvent]]
 
@@ -293,10 +291,6 @@ def _marked(state: State, m: Message, at: datetime) -> Step:
 def present(state: State, agent: Agent) -> AgentPresent:
     """Tells an agent leg that the PBX has confirmed."""
     return AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode, agent.name)
-
-
-def mode_of(text: str) -> Mode | None:
-    return next((mode for mode in Mode if mode == text), None)
 
 
 def _mode(state: State, m: Message, at: datetime) -> Step:

@@ -7,8 +7,8 @@ field here, because a line break in a value starts a second action and a comma i
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
+from ..adapter.guards import COMMON, CONTROL, Allowed, check, encoded
 from ..domain.calls import Mode
 from ..domain.errors import BadValue
 
@@ -100,7 +100,6 @@ def event_name(block: str) -> str:
     return block[7 : block.find("\r\n")].strip() if block.startswith("Event: ") else ""
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
 MAX_VALUE = 1000
 
@@ -111,27 +110,23 @@ def guard(action: Action) -> None:
         if not _KEY.fullmatch(key):
             raise BadValue("AMI header name", key, "use letters and digits only")
         for text in (value,) if isinstance(value, str) else value:
-            if _CONTROL.search(text):
+            if CONTROL.search(text):
                 raise BadValue(key, text, "remove the control characters (a line break would start a second action)")
             if len(text) > MAX_VALUE:
                 raise BadValue(key, text[:40] + "...", f"shorten it to {MAX_VALUE} characters")
 
 
-_ALLOWED: Mapping[str, tuple[re.Pattern[str], str]] = {
+_ALLOWED: Allowed = {
+    **COMMON,
     "channel": (
         re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}/[A-Za-z0-9_.:@;+~#=%*/\[\]-]{1,200}"),
         "give a full channel name such as PJSIP/line-0000002a",
     ),
     "unique id": (re.compile(r"[A-Za-z0-9_.:-]{1,150}"), "give a channel's Uniqueid such as 1700000000.42"),
-    "host": (re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"), "give an IP address or host name"),
-    "port": (re.compile(r"[1-9][0-9]{0,4}"), "give a TCP port from 1 to 65535"),
-    "uuid": (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "give a lower-case uuid"),
-    "instance": (re.compile(r"[A-Za-z0-9_.-]{1,64}"), "use letters, digits, '_', '.' and '-', at most 64"),
     "destination": (
         re.compile(r"[A-Za-z0-9_.-]{1,80},[A-Za-z0-9_.+*#-]{1,80},[A-Za-z0-9_]{1,20}"),
         "write it as context,extension,priority",
     ),
-    "digits": (re.compile(r"[0-9A-D*#]{1,32}"), "use 1 to 32 of the digits 0-9 A-D * #"),
     "variable": (re.compile(r"[A-Za-z_]{1,32}(?:\([a-z,]{1,40}\))?"), "name a channel variable or function"),
     "bridge": (re.compile(r"[A-Za-z0-9_.:-]{1,150}"), "give a BridgeUniqueid"),
     "context": (re.compile(r"[A-Za-z0-9_.-]{1,80}"), "give the name of a dialplan context"),
@@ -140,10 +135,7 @@ _ALLOWED: Mapping[str, tuple[re.Pattern[str], str]] = {
 
 def allowed(name: str, value: str) -> str:
     """Returns `value` when the allow-list of the field `name` lets it pass, else raises `BadValue`."""
-    pattern, remedy = _ALLOWED[name]
-    if not pattern.fullmatch(value):
-        raise BadValue(name, value, remedy)
-    return value
+    return check(_ALLOWED, name, value)
 
 
 def login(username: str, secret: str) -> Action:
@@ -178,8 +170,6 @@ class Patch:
 def originate(patch: Patch, mode: Mode, connect_ms: int) -> Action:
     """The one action that brings an agent into a call."""
     port = allowed("port", str(patch.port))
-    if int(port) > 65535:
-        raise BadValue("port", port, _ALLOWED["port"][1])
     codec = "slin16" if patch.wideband else "slin"
     variables = {
         "TK_CALLER": allowed("channel", patch.caller),
@@ -268,25 +258,6 @@ def show_dialplan(context: str) -> Action:
 PING: Action = {"Action": "Ping"}
 CORE_SETTINGS: Action = {"Action": "CoreSettings"}
 BRIDGE_LIST: Action = {"Action": "BridgeList"}
-
-MAX_NAME = 48
-"""Characters of an agent's name that go to the PBX."""
-_MAX_ENCODED = MAX_NAME * 12
-"""Four bytes of UTF-8 in three characters each."""
-
-
-def encoded(name: str) -> str:
-    """An agent's name as it may stand in a channel variable: ASCII letters, digits, and percent signs for the rest."""
-    return "".join(
-        chr(byte) if byte < 128 and chr(byte).isalnum() else f"%{byte:02X}" for byte in name[:MAX_NAME].encode()
-    )
-
-
-def decoded(text: str) -> str:
-    """A name out of a channel variable, whoever wrote it: without control characters, and no longer than ours."""
-    name = unquote(text[:_MAX_ENCODED], errors="replace") if text.isascii() else ""
-    return "".join(letter for letter in name if letter.isprintable())[:MAX_NAME].strip()
-
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 Version = tuple[int, int]

@@ -1,8 +1,8 @@
 """Whether we can work with this FreeSWITCH: its version, its modules, and our dialplan."""
 
-import asyncio
 from dataclasses import dataclass
 
+from ..adapter.connected import until_fit
 from ..domain.errors import PbxUnavailable
 from . import wire
 from .client import Connection
@@ -12,8 +12,6 @@ from .wire import Message
 INSTALL = "install it with `takeover dialplan --for freeswitch --install DIR` and reloadxml"
 MODULES = ("mod_hash", "mod_sofia", "mod_dptools", "mod_dialplan_xml")
 SUPPORTED = (1, 10)
-RECHECK_S = (0.2, 5.0)
-"""First and longest pause between two looks whether all is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,7 @@ async def admit(connection: Connection, profile: str) -> Admission:
 
 async def recheck(connection: Connection, profile: str) -> None:
     """Waits until all is there, and says so in the queue: no event tells when an administrator has installed it."""
-    pause, longest = RECHECK_S
-    why = "not looked yet"
-    while why:
-        await asyncio.sleep(pause)
-        why, pause = await unfit(connection, profile), min(2 * pause, longest)
+    await until_fit(lambda: unfit(connection, profile))
     connection.note(Message({"event-name": FITNESS, "why": ""}))
 
 

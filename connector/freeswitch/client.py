@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from ..adapter.connected import LoginRefused, keep_alive
+from ..adapter.inbox import Inbox
 from ..domain.errors import PbxTimeout, PbxUnavailable, VerbRefused
 from . import wire
 from .wire import Message
@@ -20,16 +22,9 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5.0
 ANSWER_S = 3.0
-PING_EVERY_S = 1.0
 PING_DEADLINE_S = 3.0
 AT_ONCE = 200
 """Messages taken in one turn of the loop, so that a flood of them does not hold up the panel."""
-QUEUE_HIGH, QUEUE_LOW = 20_000, 5_000
-"""Events waiting to be read: at the first figure the socket is no longer read, at the second it is again."""
-
-
-class LoginRefused(PbxUnavailable):
-    """The PBX is there and does not want us: trying again soon is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +58,7 @@ class Connection:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._replies: deque[asyncio.Future[Message]] = deque()
         self._jobs: dict[str, asyncio.Future[Message]] = {}
-        self._events: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._paused = False
+        self._events: Inbox[Message] = Inbox(self._pause)
         self._pinger: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -74,7 +68,7 @@ class Connection:
             self.lose("the login failed")
             await self._gone()
             raise
-        self._pinger = asyncio.create_task(self._keep_alive(), name=f"ping {self.pbx}")
+        self._pinger = asyncio.create_task(keep_alive(self._ping, self._silent), name=f"ping {self.pbx}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,16 +114,13 @@ class Connection:
         finally:
             self._jobs.pop(number, None)
 
-    async def events(self) -> AsyncIterator[Message]:
+    def events(self) -> AsyncIterator[Message]:
         """Yields the events in order, and ends when the connection has ended."""
-        while (message := await self._events.get()) is not None:
-            if self._paused and self._events.qsize() <= QUEUE_LOW and not self.why:
-                self._pause(False)
-            yield message
+        return aiter(self._events)
 
     def note(self, message: Message) -> None:
         """Queues a message behind those that came before it: for what was looked up, so that there is one order."""
-        self._events.put_nowait(message)
+        self._events.note(message)
 
     def lose(self, why: str) -> None:
         """Ends the connection: fails what is under way, once, and never sends it again."""
@@ -147,7 +138,7 @@ class Connection:
                 future.exception()  # nobody may be waiting for this one
         self._replies.clear()
         self._inbox.clear()
-        self._events.put_nowait(None)
+        self._events.close()
 
     def _post(self, command: str) -> asyncio.Future[Message]:
         if self.why or self._pump is None:
@@ -238,13 +229,10 @@ class Connection:
         if not message.event:
             return
         self._tap(message)
-        self.note(message)
-        if self._events.qsize() + len(self._inbox) >= QUEUE_HIGH and not self._paused:
-            self._pause(True)
+        self._events.put(message, more=len(self._inbox))
 
     def _pause(self, on: bool) -> None:
-        self._paused = on
-        if self._pump is not None:
+        if self._pump is not None and not self.why:
             self._pump.pause(on)
 
     # ---- its life ----
@@ -272,15 +260,10 @@ class Connection:
         """Until the thread has closed the socket; bounded, as a stuck name look-up cannot be ended."""
         await asyncio.wait([self._ended], timeout=CONNECT_S)
 
-    async def _keep_alive(self) -> None:
-        """Notices a half-open link: TCP alone would take a quarter of an hour."""
-        while not self.why:
-            await asyncio.sleep(PING_EVERY_S)
-            self._heard = False
-            try:
-                await self.api("echo takeover", seconds=PING_DEADLINE_S)
-            except PbxTimeout:
-                if not self._heard and not self._paused:
-                    self.lose(f"no answer to a ping within {PING_DEADLINE_S:g} s")
-            except PbxUnavailable:
-                return
+    async def _ping(self) -> None:
+        self._heard = False
+        await self.api("echo takeover", seconds=PING_DEADLINE_S)
+
+    def _silent(self) -> None:
+        if not self._heard and not self._events.paused:
+            self.lose(f"no answer to a ping within {PING_DEADLINE_S:g} s")

@@ -1,32 +1,18 @@
 """What is known of one FreeSWITCH, and the calls that follow from it; frozen, so that `translate` can be a fold."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
 
+from ..adapter.tables import AI_LEFT, Rule, nameless, recognised
 from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
 from .wire import Message
 
-V = TypeVar("V")
-
-NAMELESS_AI = "ai"
-"""The name of an AI that the dialplan marks and no rule names."""
 PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
-AI_LEFT = "The AI has left this call."
 BYPASSED = (
     "The call's media does not pass through FreeSWITCH (bypass_media or proxy_media), so nobody can be heard in it. "
     "Set both to false for calls with an AI."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a channel is recognised as an AI: `match` is searched in its name (``sofia/internal/ai@10.0.0.9:5080``)."""
-
-    name: str
-    match: re.Pattern[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +87,12 @@ class State:
         return any(agent.call == caller and agent.mode.speaks for agent in self.agents.values())
 
 
-def put(mapping: Mapping[str, V], key: str, value: V) -> dict[str, V]:
-    return {**mapping, key: value}
-
-
-def drop(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
-    return {name: value for name, value in mapping.items() if name != key} if key in mapping else mapping
-
-
 def ai_name(state: State, channel: Channel) -> str | None:
     """What the AI on this channel is called; None when it is none."""
     if channel.role == "agent":
         return None
-    named = next((rule.name for rule in state.rules if rule.match.search(channel.name)), None)
-    if named is None and channel.role == "ai":
-        return state.rules[0].name if len(state.rules) == 1 else NAMELESS_AI
-    return named
+    named = recognised(state.rules, channel.name)
+    return nameless(state.rules) if named is None and channel.role == "ai" else named
 
 
 def hook_of(message: Message) -> Hook | None:

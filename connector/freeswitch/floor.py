@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from ..adapter.guards import decoded, encoded
 from ..domain.calls import Mode
 from . import wire
 from .client import Connection
@@ -28,7 +29,7 @@ async def take(connection: Connection, agent: Agent) -> str | None:
             break
         await connection.api(f"hash delete_ifmatch/{key}/{holder}")
     [name] = await connection.api(f"uuid_getvar {holder} takeover_name")
-    return "" if name.startswith("-ERR") else wire.decoded(name)
+    return "" if name.startswith("-ERR") or name == wire.UNSET else decoded(name)
 
 
 async def refuse(connection: Connection, agent: Agent, was: Mode | None, speaker: str) -> None:
@@ -38,7 +39,7 @@ async def refuse(connection: Connection, agent: Agent, was: Mode | None, speaker
         call=agent.call,
         patch=agent.patch,
         mode=agent.mode.value,
-        by=wire.encoded(speaker),
+        by=encoded(speaker),
         was=was.value if was is not None else "",
     )
     await connection.send(said)

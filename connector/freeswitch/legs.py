@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from ..domain.errors import PbxTimeout, PbxUnavailable
+from ..adapter.watchers import Watchers
 from .facts import Agent
 from .wire import Message
 
@@ -22,7 +22,7 @@ class Legs:
         self._here: dict[str, Agent | None] = {}
         self._dialling: set[str] = set()
         self._unwanted: set[str] = set()
-        self._watchers: dict[str, list[Heard]] = {}
+        self._watchers: Watchers[Message] = Watchers(pbx)
 
     def hear(self, message: Message) -> None:
         """Takes one event; only notes and wakes."""
@@ -30,8 +30,7 @@ class Legs:
             return
         patch = message["unique-id"]
         self._here.pop(patch, None)
-        for queue in self._watchers.get(patch, ()):
-            queue.put_nowait(message)
+        self._watchers.tell(patch, message)
 
     def present(self, agents: Iterable[Agent]) -> None:
         """Takes the legs that were there before this connection."""
@@ -41,9 +40,7 @@ class Legs:
         """The connection is gone: nothing is known any more, and whoever waits is told."""
         self._here.clear()
         self._dialling.clear()
-        for queues in self._watchers.values():
-            for queue in queues:
-                queue.put_nowait(None)
+        self._watchers.lost()
 
     @contextmanager
     def dialling(self, patch: str) -> Iterator[None]:
@@ -77,25 +74,10 @@ class Legs:
     def find(self, patch: str) -> Agent | None:
         return self._here.get(patch)
 
-    @contextmanager
-    def watch(self, patch: str) -> Iterator[Heard]:
-        """What is said about a leg while a verb is under way."""
-        queue: Heard = asyncio.Queue()
-        queues = self._watchers.setdefault(patch, [])
-        queues.append(queue)
-        try:
-            yield queue
-        finally:
-            queues.remove(queue)
-            if not queues:
-                self._watchers.pop(patch, None)
+    def watch(self, patch: str) -> AbstractContextManager[Heard]:
+        """What is said about a patch while a verb is under way; None when the connection is lost."""
+        return self._watchers.watch(patch)
 
     async def gone(self, heard: Heard) -> None:
         """Returns when the leg has ended, its hook included. Raises `PbxTimeout`, `PbxUnavailable`."""
-        try:
-            async with asyncio.timeout(GONE_S):
-                message = await heard.get()
-        except TimeoutError as fault:
-            raise PbxTimeout(self._pbx, "release", GONE_S) from fault
-        if message is None:
-            raise PbxUnavailable(self._pbx, "the connection was lost meanwhile")
+        await self._watchers.next(heard, asyncio.get_running_loop().time() + GONE_S, "release", GONE_S)

@@ -8,21 +8,24 @@ when it ends, however that happens, is its own `api_hangup_hook` before anything
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
 
-from ..chores import Chores
+from ..adapter.chores import Chores
+from ..adapter.connected import stay_connected
+from ..adapter.guards import encoded
+from ..adapter.tables import Rule
 from ..domain.calls import Call, Mode, PatchId
-from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
-from ..domain.events import CallGone, PbxDown, PbxEvent, PbxUp, SnapshotTaken
+from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxUnavailable, VerbRefused
+from ..domain.events import CallGone, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import floor, wire
 from .admission import admit, recheck
-from .client import Address, Connection, LoginRefused
-from .facts import PAIRED, Agent, Rule, State
+from .client import Address, Connection
+from .facts import PAIRED, Agent, State
 from .legs import Legs
 from .resync import Row, missed, resync, rows, worth_a_dump
 from .translate import TRANSFERRED, fold
@@ -34,10 +37,6 @@ ORIGINATE_S = 5
 """How long FreeSWITCH tries to reach the media worker."""
 MEDIA_TIMEOUT_MS = 800
 """Silence of the worker after which FreeSWITCH itself ends the leg: with 1000 the AI is back after 1045 (measured)."""
-BACKOFF_S = (0.2, 1.0)
-"""First and longest pause between two attempts to connect: a cut of 3 s must not outlast the dead-man."""
-REFUSED_BACKOFF_S = (5.0, 60.0)
-"""The same after a refused login: an attempt a second would look like an attack."""
 DIGIT_MS = 120
 LOOK_AGAIN_S = 2.0
 """More than `show` lags behind."""
@@ -89,40 +88,31 @@ class FreeSwitchPbx:
 
     # ---- what happens ----
 
-    async def events(self) -> AsyncIterator[PbxEvent]:
+    def events(self) -> AsyncIterator[PbxEvent]:
         """See `ports.Pbx`. A refused login is told at once and tried again at long intervals only."""
-        told, pause = "", BACKOFF_S[0]
-        while True:
-            longest = BACKOFF_S[1]
-            try:
-                async with Connection(self._name, self._address, self._legs.hear) as connection:
-                    up = await self._admit(connection)
-                    self._connection = connection
-                    yield up
-                    self._state, snapshot = await self._read(connection)
-                    self._legs.present(self._state.agents.values())
-                    yield snapshot
-                    self._chores.start(self._look_again(connection))
-                    told, pause = "", BACKOFF_S[0]
-                    async for message in connection.events():
-                        for event in self._take(connection, message):
-                            yield event
-                    self._why = connection.why
-            except LoginRefused as fault:
-                self._why, longest = fault.why, REFUSED_BACKOFF_S[1]
-                pause = max(pause, REFUSED_BACKOFF_S[0])
-            except PbxUnavailable as fault:
-                self._why = fault.why
-            except PbxError as fault:
-                self._why = str(fault)
-            finally:
-                await self._disconnected()
-            if self._why != told:
-                told = self._why
-                log.warning("pbx.down", pbx=self._name, why=self._why)
-                yield PbxDown(self._name, self._why)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+        return stay_connected(self._name, self._session, self._because)
+
+    def _because(self, why: str) -> None:
+        self._why = why
+
+    async def _session(self) -> AsyncGenerator[PbxEvent, None]:
+        """One connection, from login to loss. Raises `PbxError`."""
+        try:
+            async with Connection(self._name, self._address, self._legs.hear) as connection:
+                up = await self._admit(connection)
+                self._connection = connection
+                yield up
+                self._state, snapshot = await self._read(connection)
+                self._legs.present(self._state.agents.values())
+                yield snapshot
+                self._chores.start(self._look_again(connection))
+                async for message in connection.events():
+                    for event in self._take(connection, message):
+                        yield event
+                self._why = connection.why
+                raise PbxUnavailable(self._name, self._why)
+        finally:
+            await self._disconnected()
 
     async def snapshot(self) -> SnapshotTaken:
         """See `ports.Pbx`."""
@@ -363,7 +353,7 @@ class FreeSwitchPbx:
                 patch=patch,
                 instance=agent.instance,
                 mode=mode.value,
-                name=wire.encoded(agent.name),
+                name=encoded(agent.name),
             )
         )
 

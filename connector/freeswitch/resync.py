@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from ..adapter.guards import decoded, encoded
+from ..adapter.tables import mode_of
 from ..domain.calls import PatchId
 from ..domain.events import CallChanged, SnapshotTaken
 from .facts import Agent, Channel, State, Tracked, ai_name, epoch
-from .translate import mode_of, pair, present, seen, show_all
-from .wire import Message, decoded, encoded, parse_event
+from .translate import pair, present, seen, show_all
+from .wire import Message, parse_event
 
 Row = Mapping[str, str]
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from ..domain.calls import Mode, PatchId
+from ..adapter.guards import decoded
+from ..adapter.tables import drop, mode_of, put
+from ..domain.calls import PatchId
 from ..domain.events import (
     AgentGone,
     AgentPresent,
@@ -18,8 +20,8 @@ from ..domain.events import (
     HumanAsked,
     PbxEvent,
 )
-from .facts import Agent, Channel, State, Tracked, ai_name, call_of, drop, epoch, hook_of, is_bypassed, put
-from .wire import DEADMAN_CAUSE, Message, decoded
+from .facts import Agent, Channel, State, Tracked, ai_name, call_of, epoch, hook_of, is_bypassed
+from .wire import DEADMAN_CAUSE, Message
 
 Step = tuple[State, list[PbxEvent]]
 
@@ -141,10 +143,6 @@ def _call_gone(state: State, caller: str, why: str) -> Step:
 
 
 # ---- what our dialplan and the services say ----
-
-
-def mode_of(text: str) -> Mode | None:
-    return next((mode for mode in Mode if mode == text), None)
 
 
 def present(state: State, agent: Agent) -> AgentPresent:

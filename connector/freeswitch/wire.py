@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from ..adapter.guards import COMMON, CONTROL, Allowed, check, encoded
 from ..domain.calls import Mode
 from ..domain.errors import BadValue
 
@@ -131,56 +132,31 @@ def _headers(text: str, encoded: bool) -> dict[str, str]:
 
 # ---- what reaches ESL ----
 
-_ALLOWED: Mapping[str, tuple[re.Pattern[str], str]] = {
+_ALLOWED: Allowed = {
+    **COMMON,
     "unique id": (re.compile(r"[A-Za-z0-9_.:@-]{1,128}"), "give a channel's uuid"),
-    "uuid": (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "give a lower-case uuid"),
-    "host": (re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"), "give an IP address or host name"),
-    "port": (re.compile(r"[1-9][0-9]{0,4}"), "give a port from 1 to 65535"),
     "profile": (re.compile(r"[A-Za-z0-9_.-]{1,64}"), "name a SIP profile such as internal"),
-    "instance": (re.compile(r"[A-Za-z0-9_.-]{1,64}"), "use letters, digits, '_', '.' and '-', at most 64"),
     "destination": (
         re.compile(r"[A-Za-z0-9_.-]{1,80},[A-Za-z0-9_.+*#-]{1,80}"),
         "write it as context,extension",
     ),
-    "digits": (re.compile(r"[0-9A-D*#]{1,32}"), "use 1 to 32 of the digits 0-9 A-D * #"),
     "after bridge": (re.compile(r"[A-Za-z0-9_.+*#-]{1,80}(?::[A-Za-z0-9_]{1,20}(?::[A-Za-z0-9_.-]{1,80})?)?"), ""),
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 MAX_COMMAND = 4000
 
 
 def allowed(name: str, value: str) -> str:
     """Returns `value` when the allow-list of the field `name` lets it pass, else raises `BadValue`."""
-    pattern, remedy = _ALLOWED[name]
-    if not pattern.fullmatch(value):
-        raise BadValue(name, value, remedy)
-    return value
+    return check(_ALLOWED, name, value)
 
 
 def guard(line: str) -> str:
     """Refuses what could break out of a command's line. Raises `BadValue`."""
-    if _CONTROL.search(line):
+    if CONTROL.search(line):
         raise BadValue("ESL command", line[:40], "remove the control characters (a line break would start another)")
     if len(line) > MAX_COMMAND:
         raise BadValue("ESL command", line[:40] + "...", f"shorten it to {MAX_COMMAND} characters")
     return line
-
-
-MAX_NAME = 48
-"""Characters of an agent's name that go to the PBX."""
-
-
-def encoded(name: str) -> str:
-    """An agent's name as it may stand in a channel variable: ASCII letters, digits, and percent signs for the rest."""
-    return "".join(
-        chr(byte) if byte < 128 and chr(byte).isalnum() else f"%{byte:02X}" for byte in name[:MAX_NAME].encode()
-    )
-
-
-def decoded(text: str) -> str:
-    """A name out of a channel variable, whoever wrote it: without control characters, and no longer than ours."""
-    name = "" if text == UNSET else unquote(text[: MAX_NAME * 12], errors="replace")
-    return "".join(letter for letter in name if letter.isprintable())[:MAX_NAME].strip()
 
 
 def event(subclass: str, **headers: str) -> str:
@@ -219,8 +195,6 @@ class Patch:
 def originate(patch: Patch) -> str:
     """The command that brings an agent's leg to a caller, in monitor: it hears both, and nobody hears it."""
     port = allowed("port", str(patch.port))
-    if int(port) > 65535:
-        raise BadValue("port", port, _ALLOWED["port"][1])
     uuid, caller = allowed("uuid", patch.uuid), allowed("unique id", patch.caller)
     variables = {
         "origination_uuid": uuid,

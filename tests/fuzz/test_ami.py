@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.adapter.tables import Rule
 from connector.asterisk import wire
 from connector.asterisk.client import Address, Connection
-from connector.asterisk.facts import Rule, State
+from connector.asterisk.facts import State
 from connector.asterisk.resync import resync
 from connector.asterisk.translate import fold
 from connector.asterisk.wire import Message

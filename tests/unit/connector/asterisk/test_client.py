@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from connector.adapter import connected, inbox
+from connector.adapter.connected import LoginRefused
 from connector.asterisk import client, wire
-from connector.asterisk.client import Address, Connection, LoginRefused
+from connector.asterisk.client import Address, Connection
 from connector.asterisk.wire import Message
 from connector.domain.errors import BadValue, PbxTimeout, PbxUnavailable, VerbRefused
 from tests.support.fake_ami import FakeAmi
@@ -114,7 +116,7 @@ async def test_loss_fails_what_is_under_way_and_nothing_is_replayed(fake: FakeAm
 
 
 async def test_a_half_open_link_is_noticed(fake: FakeAmi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PING_EVERY_S", 0.02)
+    monkeypatch.setattr(connected, "PING_EVERY_S", 0.02)
     monkeypatch.setattr(client, "PING_DEADLINE_S", 0.1)
     async with connection(fake) as ami:
         await fake.action("Ping", count=3)
@@ -185,16 +187,16 @@ async def test_a_burst_of_events_arrives_whole_and_in_order(fake: FakeAmi) -> No
 async def test_events_that_nobody_takes_hold_the_sender_and_not_the_memory(
     fake: FakeAmi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "QUEUE_HIGH", 200)
-    monkeypatch.setattr(client, "QUEUE_LOW", 50)
-    monkeypatch.setattr(client, "PING_EVERY_S", 0.02)
+    monkeypatch.setattr(inbox, "QUEUE_HIGH", 200)
+    monkeypatch.setattr(inbox, "QUEUE_LOW", 50)
+    monkeypatch.setattr(connected, "PING_EVERY_S", 0.02)
     monkeypatch.setattr(client, "PING_DEADLINE_S", 0.05)
     count, one_read = 40_000, 256 * 1024
     text = "Event: Hangup\r\nUniqueid: 1\r\nFill: " + "x" * 1000 + "\r\n\r\n"
     async with connection(fake) as ami:
         fake.say(text * count)
         await asyncio.sleep(0.3)
-        assert 200 <= ami._events.qsize() <= 200 + one_read / len(text) + 1
+        assert 200 <= len(ami._events) <= 200 + one_read / len(text) + 1
         assert ami.why == ""  # that nothing is heard is our own doing
         taken = 0
         async for _ in ami.events():

@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from connector.asterisk import admission, client, joins, legs, looks
+from connector.adapter import connected
+from connector.asterisk import client, joins, legs, looks
 from connector.asterisk import pbx as pbx_module
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.calls import Call, Mode, PatchId
@@ -106,7 +107,7 @@ async def test_a_wrong_password_is_told_once_and_not_hammered() -> None:
 
 
 async def test_a_corrected_password_is_taken_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pbx_module, "REFUSED_BACKOFF_S", (0.1, 0.1))
+    monkeypatch.setattr(connected, "REFUSED_BACKOFF_S", (0.1, 0.1))
     async with FakeAsterisk() as fake, following(adapter_for(fake, "wrong")) as adapter:
         await adapter.kind(PbxDown)
         fake.secret = "wrong"
@@ -143,7 +144,7 @@ async def test_an_account_without_rights_is_told_which() -> None:
 
 
 async def test_a_missing_dialplan_is_said_on_every_call_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "RECHECK_S", (0.05, 0.1))
+    monkeypatch.setattr(connected, "RECHECK_S", (0.05, 0.1))
     async with FakeAsterisk() as fake:
         there = fake.answers["ShowDialPlan"]
         fake.answers["ShowDialPlan"] = lambda action: [refusal(action, f"Did not find context {action.get('Context')}")]
@@ -473,7 +474,7 @@ async def test_after_a_loss_the_truth_is_read_again(site: Site) -> None:
 
 
 async def test_a_half_open_link_ends_in_down_and_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(connected, "PING_EVERY_S", 0.05)
     monkeypatch.setattr(client, "PING_DEADLINE_S", 0.1)
     async with FakeAsterisk() as fake, following(adapter_for(fake)) as adapter:
         await adapter.kind(SnapshotTaken)
@@ -486,7 +487,7 @@ async def test_a_half_open_link_ends_in_down_and_up_again(monkeypatch: pytest.Mo
 
 
 async def test_an_unchanged_reason_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pbx_module, "BACKOFF_S", (0.01, 0.02))
+    monkeypatch.setattr(connected, "BACKOFF_S", (0.01, 0.02))
     async with FakeAsterisk() as fake:
         await fake.vanish()
         async with following(adapter_for(fake)) as adapter:

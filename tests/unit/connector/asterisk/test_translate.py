@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from connector.adapter.tables import AI_LEFT, Rule
 from connector.asterisk import wire
-from connector.asterisk.facts import AI_LEFT, PAIRED, Rule, State
+from connector.asterisk.facts import PAIRED, State
 from connector.asterisk.resync import resync
 from connector.asterisk.translate import fold
 from connector.asterisk.wire import Message

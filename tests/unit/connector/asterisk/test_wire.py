@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from connector.adapter.guards import decoded
 from connector.asterisk import wire
 from connector.domain.calls import Mode
 from connector.domain.errors import BadValue
@@ -172,12 +173,12 @@ def test_a_name_goes_to_the_pbx_and_back_unable_to_break_out(name: str) -> None:
     wire.guard(action)
     sent = next((text for text in action["Variable"] if text.startswith("TK_NAME=")), "TK_NAME=")
     assert re.fullmatch(r"TK_NAME=(?:[A-Za-z0-9]|%[0-9A-F]{2})*", sent)
-    assert wire.decoded(sent.removeprefix("TK_NAME=")) == "".join(c for c in name if c.isprintable())[:48]
+    assert decoded(sent.removeprefix("TK_NAME=")) == "".join(c for c in name if c.isprintable())[:48]
 
 
 @pytest.mark.parametrize("text", ["%0D%0AEvent: x", "%FF%FE", "A" * 10_000, "%", "é", "%E2%80%AE"])
 def test_a_name_from_the_pbx_is_harmless_whoever_wrote_it(text: str) -> None:
-    name = wire.decoded(text)
+    name = decoded(text)
     assert len(name) <= 48
     assert name.isprintable()
 

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from connector.adapter import connected
+from connector.adapter.connected import LoginRefused
 from connector.domain.errors import BadValue, PbxError, PbxTimeout, PbxUnavailable
 from connector.freeswitch import client
-from connector.freeswitch.client import Address, Connection, LoginRefused
+from connector.freeswitch.client import Address, Connection
 from connector.freeswitch.wire import Message
 from tests.support.esl_server import (
     ACCEPTED,
@@ -252,7 +254,7 @@ async def test_a_job_is_told_by_its_own_event_only() -> None:
 
 
 async def test_a_half_open_link_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(connected, "PING_EVERY_S", 0.05)
     monkeypatch.setattr(client, "PING_DEADLINE_S", 0.3)
 
     async def frozen(session: Session) -> None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from connector.adapter import connected
 from connector.domain.calls import Call, Channels, Mode
 from connector.domain.errors import BadValue, ChannelGone, PbxError, VerbRefused
 from connector.domain.events import AgentGone, CallChanged, PbxDown, SnapshotTaken
-from connector.freeswitch import admission
-from connector.freeswitch import pbx as pbx_module
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from tests.contract.under_test import Follower, followed
 from tests.support.adapter import Patch
@@ -207,7 +206,7 @@ async def test_who_is_led_away_takes_no_agent_along(site: Site) -> None:
 
 
 async def test_a_pbx_without_our_dialplan_says_so_until_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "RECHECK_S", (0.01, 0.05))
+    monkeypatch.setattr(connected, "RECHECK_S", (0.01, 0.05))
     async with FakeFreeSwitch() as fake:
         original, bare = fake.api, True
         fake.api = lambda line: "-ERR" if bare and line.startswith("xml_locate") else original(line)  # type: ignore[method-assign]
@@ -224,7 +223,7 @@ async def test_a_pbx_without_our_dialplan_says_so_until_it_has_it(monkeypatch: p
 
 
 async def test_a_wrong_password_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pbx_module, "REFUSED_BACKOFF_S", (0.05, 0.05))
+    monkeypatch.setattr(connected, "REFUSED_BACKOFF_S", (0.05, 0.05))
     async with FakeFreeSwitch() as fake:
         follower = Follower(FreeSwitchPbx("main", settings(fake, secret="wrong"), "node-1"))
         task = asyncio.create_task(follower.follow())

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from connector.adapter.tables import Rule
 from connector.domain.calls import Mode
 from connector.domain.events import AgentGone, AgentPresent, AiGone, CallChanged, CallGone, Dtmf, HumanAsked, PbxEvent
-from connector.freeswitch.facts import BYPASSED, Rule, State
+from connector.freeswitch.facts import BYPASSED, State
 from connector.freeswitch.resync import missed, resync, rows, worth_a_dump
 from connector.freeswitch.translate import fold
 from connector.freeswitch.wire import Message, Reader

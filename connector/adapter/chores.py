@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 
 import structlog
 
-from .domain.errors import BadValue, PbxError
+from ..domain.errors import BadValue, PbxError
 
 log = structlog.get_logger(__name__)
 
