@@ -37,6 +37,8 @@ class FreeSwitchConfig:
     modules: Sequence[str] = ()
     """Besides those that every instance loads."""
     codecs: str = "PCMU,PCMA"
+    more: str = ""
+    """More `configuration` elements, of those modules."""
 
 
 def document(config: FreeSwitchConfig, ports: Ports, password: str, folder: Path, ours: str) -> str:
@@ -71,6 +73,7 @@ def document(config: FreeSwitchConfig, ports: Ports, password: str, folder: Path
  <param name="inbound-codec-prefs" value="{config.codecs}"/><param name="outbound-codec-prefs" value="{config.codecs}"/>
  <param name="rtp-timer-name" value="soft"/><param name="dtmf-duration" value="2000"/>
 </settings></profile></profiles></configuration>
+{config.more}
 </section>
 <section name="dialplan">
 {config.dialplan}
