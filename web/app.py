@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from connector.ports import Journal
 from connector.services.escalations import Escalations
 from connector.services.marks import Marks
 from connector.services.registry import Registry
@@ -46,6 +47,8 @@ class Parts:
     escalations: Escalations
     marks: Marks
     store: Store
+    journal: Journal
+    """The audit, which is told of every act."""
     guard: Guard
     site: Site
     desk: Desk
@@ -68,7 +71,7 @@ def build(parts: Parts) -> web.Application:
     app = web.Application(middlewares=[_counting(requests), errors_to_problems()], client_max_size=MAX_BODY)
     app.on_response_prepare.append(security_headers(https=parts.site.https))
     parts.guard.on_end(_ending(parts))
-    router = Router(parts.guard, parts.registry, parts.site, parts.store.audit, parts.limits)
+    router = Router(parts.guard, parts.registry, parts.site, parts.journal, parts.limits)
     router.add(app, routes(parts, requests))
     return app
 
@@ -107,7 +110,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *session_routes(
             parts.guard,
             parts.site,
-            parts.store.audit,
+            parts.journal,
             close_leg,
             parts.destinations,
             parts.ice_servers,
@@ -121,7 +124,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *audit_routes(parts.store),
         *health_routes(parts.registry, parts.site, parts.media_faults, samples),
         *event_routes(parts.hub, parts.desk),
-        *page_routes(parts.files, parts.guard, parts.site, parts.store.audit),
+        *page_routes(parts.files, parts.guard, parts.site, parts.journal),
     ]
     return [*found, openapi_route(found, parts.version, Incoming)]
 

@@ -5,6 +5,7 @@ once per audience it is next to nothing, and a frame that waits for many is in t
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from .auth import Principal
 from .outbox import Outbox
 
 Key = tuple[Hashable, ...]
+PAST = 256
+"""Calls whose notices still find their way although they have ended: those come within moments."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +67,7 @@ class Audience:
         self.pending: dict[Key, Change] = {}
         self.seen: dict[CallId, str] = {call.id: call.ai.ref for call in calls if self.sees(call)}
         """Calls the clients were told of, with the AI's reference at that time."""
+        self._past: deque[CallId] = deque(maxlen=PAST)
 
     @property
     def is_ai(self) -> bool:
@@ -76,7 +80,7 @@ class Audience:
     def take(self, key: Key, call: CallId | None, change: Change, unique: Callable[[], Key]) -> None:
         """Notes a change about `call` (None: about no call) for the next delta, if these clients may know it."""
         if isinstance(change, AiNotice):
-            if self.is_ai and change.ai_name == self._actor.ai:
+            if self.is_ai and change.ai_name == self._actor.ai and self._knows(change.call_id):
                 self.pending[unique()] = change
         elif isinstance(change, CallUpserted):
             self._upserted(key, change)
@@ -87,6 +91,11 @@ class Audience:
                 self.pending[key] = change
         elif isinstance(change, EngagementChanged):
             self._own_end(key, change)
+
+    def _knows(self, call: CallId) -> bool:
+        """Whether a notice about this call is for these clients; it may come after the call's end."""
+        whole = "*" in self._actor.tenants and "*" in self._actor.queues
+        return whole or call in self.seen or call in self._past
 
     def _upserted(self, key: Key, change: CallUpserted) -> None:
         call = change.call
@@ -101,6 +110,7 @@ class Audience:
 
     def _gone(self, key: Key, change: CallRemoved) -> None:
         del self.seen[change.call_id]
+        self._past.append(change.call_id)
         if self.is_ai:  # it is told what happened, not what is: all of that comes before the end
             self.pending["ended", change.call_id] = change
             return

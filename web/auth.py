@@ -213,7 +213,7 @@ class Guard:
         token = await self._store.tokens.by_hash(key)
         if token is None or key in self._gone:
             raise NotLoggedIn("This token is unknown or was revoked.")
-        actor = Actor(f"token:{token.id}", token.name, token.role, ai=token.ai)
+        actor = Actor(f"token:{token.id}", token.name, token.role, token.queues, token.tenants, token.ai)
         self._live[key] = principal = Principal(actor, key, by_cookie=False, expires=None)
         return principal
 

@@ -176,6 +176,8 @@ def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
     add.add_argument("--name", required=True)
     add.add_argument("--role", choices=["ai", "agent", "supervisor", "admin", "metrics"], required=True)
     add.add_argument("--ai", help="with role ai: the AI's name, as in pbx.*.ais")
+    add.add_argument("--queue", action="append", help="a queue whose calls it reaches; may be repeated; all if none")
+    add.add_argument("--tenant", action="append", help="a tenant whose calls it reaches; may be repeated; all if none")
     acts.add_parser("list", parents=[common])
     acts.add_parser("revoke", parents=[common]).add_argument("name")
 

@@ -33,6 +33,7 @@ from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
+from connector.services.whose import PlacedJournal
 from connector.store import Store
 from media import pool as media
 from media import turn
@@ -123,7 +124,8 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         registry = Registry(pbxs, instance)
         transcripts = Transcripts(registry, store.transcripts)
         notices = Notices(registry, transcripts, lambda ai: settings.ais.get(ai, AiPolicy()).greets_again)
-        takeovers = Takeovers(registry, pbxs, legs, store.audit, store.engagements, transcripts, notices=notices)
+        journal = PlacedJournal(store.audit, registry, store.audit.whose)
+        takeovers = Takeovers(registry, pbxs, legs, journal, store.engagements, transcripts, notices=notices)
         site = Site(
             settings.http.https,
             settings.http.public_url or "",
@@ -131,7 +133,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             settings.http.monitoring,
         )
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
-        means = Means(store.audit, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
+        means = Means(journal, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
         escalations = Escalations(registry, means, _escalation_policy(settings))
         await escalations.restore()
         links = webhooks.links(settings, registry)
@@ -144,6 +146,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             escalations=escalations,
             marks=marks,
             store=store,
+            journal=journal,
             guard=guard,
             site=site,
             desk=desk,

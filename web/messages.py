@@ -32,6 +32,9 @@ Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")]
 """Account and token names: safe in a URL, a log line and a PBX variable."""
 
+Reach = Annotated[tuple[Annotated[Line, Field(max_length=64)], ...], Field(min_length=1, max_length=100)]
+"""Queues or tenants whose calls somebody reaches; ``*`` for all."""
+
 MAX_SDP = 20_000
 """Characters: a browser's audio-only offer has 2,000 to 6,000."""
 MAX_NOTE = 2_000
@@ -143,11 +146,15 @@ class NewToken(Body):
     name: Name
     role: Literal["ai", "agent", "supervisor", "admin", "metrics"]
     ai: Annotated[Line, Field(max_length=64)] = ""
+    queues: Reach = ("*",)
+    tenants: Reach = ("*",)
 
     @model_validator(mode="after")
     def _bound(self) -> "NewToken":
         if (self.role == "ai") != bool(self.ai):
             raise ValueError("a token of role ai names its ai, and no other token does")
+        if self.role == "metrics" and ("*" not in self.queues or "*" not in self.tenants):
+            raise ValueError("figures are the whole house's: a token of role metrics has no queues or tenants")
         return self
 
 

@@ -85,7 +85,7 @@ PERMISSIONS: dict[ActorRole, frozenset[Act]] = {
     "admin": _SUPERVISOR | {"administer"},
     "metrics": frozenset({"read-metrics"}),
 }
-WHOLE_HOUSE: frozenset[Act] = frozenset({"read-audit", "read-metrics", "administer"})
+WHOLE_HOUSE: frozenset[Act] = frozenset({"read-metrics", "administer"})
 """Acts that show or change what belongs to every tenant and queue: only for those who are not restricted to some."""
 
 

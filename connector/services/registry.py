@@ -70,7 +70,7 @@ class Registry:
         self._calls: dict[CallId, Call] = {}
         self._notes: dict[CallId, tuple[str, ...]] = {}
         self._talking: dict[CallId, dict[Role, bool]] = {}
-        self._ended: dict[CallId, float] = {}
+        self._ended: dict[CallId, tuple[float, dict[str, str]]] = {}
         self._engagements: dict[EngagementId, Engagement] = {}
         self._foreign: dict[PatchId, EngagementId] = {}
         self._watchers: list[OnChange] = []
@@ -85,6 +85,11 @@ class Registry:
             return call
         self._forget()
         raise CallEnded(id_) if id_ in self._ended else CallUnknown(id_)
+
+    def whose(self, id_: CallId) -> dict[str, str]:
+        """Tenant and queue of a call, live or ended not more than ten minutes ago; else nothing."""
+        call = self._calls.get(id_)
+        return _whose(call) if call is not None else dict(self._ended.get(id_, (0.0, {}))[1])
 
     def calls(self) -> Sequence[Call]:
         """All live calls, oldest first."""
@@ -227,18 +232,19 @@ class Registry:
             self._upsert(call)
 
     def _remove(self, call_id: CallId, why: str) -> None:
-        if self._calls.pop(call_id, None) is None:
+        call = self._calls.pop(call_id, None)
+        if call is None:
             return
         self._notes.pop(call_id, None)
         self._talking.pop(call_id, None)
         self._forget()
-        self._ended[call_id] = self._clock()
+        self._ended[call_id] = (self._clock(), _whose(call))
         self._drop_foreign_of(call_id, "caller-hangup")
         self.publish(lambda rev: CallRemoved(rev, call_id, why))
 
     def _forget(self) -> None:
         oldest = self._clock() - REMEMBER_ENDED_S
-        for call_id, at in list(self._ended.items()):  # in order of their end
+        for call_id, (at, _) in list(self._ended.items()):  # in order of their end
             if at >= oldest:
                 break
             del self._ended[call_id]
@@ -283,6 +289,10 @@ class Registry:
     @staticmethod
     def _pbx_of(call_id: CallId) -> str:
         return call_id.partition("~")[0]
+
+
+def _whose(call: Call) -> dict[str, str]:
+    return {"tenant": call.tenant, "queue": call.queue}
 
 
 async def follow(pbx: Pbx, registry: Registry) -> None:

@@ -116,6 +116,10 @@ class Audit:
         """Acts with what came of them, the latest first, below the number `before`; at most `limit`."""
         return await trail.acts(self._database, wanted, before, min(limit, MAX_ROWS))
 
+    async def whose(self, call: CallId) -> Mapping[str, str]:
+        """Tenant and queue of a call, as the latest act on it says; nothing where no act does."""
+        return await trail.whose(self._database, call)
+
     async def head(self) -> Head:
         """The end of the chain, as the store keeps it."""
         return await trail.head(self._database)
@@ -289,6 +293,8 @@ def _columns(number: int, entry: Entry, mac: str) -> dict[str, object]:
         "facts": chain.canonical(entry.facts),
         "reserve": entry.reserve,
         "mac": mac,
+        "tenant": trail.place(entry, "tenant"),
+        "queue": trail.place(entry, "queue"),
     }
 
 

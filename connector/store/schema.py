@@ -4,8 +4,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 1
-"""Of this schema; kept in `meta`, so that a newer one knows what it finds."""
+VERSION = 2
+"""Of this schema; kept in `meta`, so that an older program leaves it alone. 2: what tokens reach, whose a call is in
+the audit."""
+_ALL = '["*"]'
+"""Every queue, or every tenant, as it is stored."""
 
 metadata = MetaData()
 audit_metadata = MetaData()
@@ -44,6 +47,8 @@ tokens = Table(
     Column("hash", String(128), nullable=False, unique=True),
     Column("created_at", String(32), nullable=False),
     Column("revoked_at", String(32)),
+    Column("queues", Text, nullable=False, server_default=_ALL),
+    Column("tenants", Text, nullable=False, server_default=_ALL),
 )
 
 engagements = Table(
@@ -85,12 +90,16 @@ audit = Table(
     Column("facts", Text, nullable=False),
     Column("reserve", String(32), unique=True),
     Column("mac", String(64), nullable=False),
+    Column("tenant", String(256)),
+    Column("queue", String(256)),
     Index("audit_call", "call"),
     Index("audit_actor", "actor"),
     Index("audit_at", "at"),
     Index("audit_refers", "refers"),
+    Index("audit_tenant", "tenant", "queue"),
 )
-"""Append-only. `mac` chains each row to all before it; `reserve` is the id a row had while it waited in the reserve."""
+"""Append-only. `mac` chains each row to all before it; `reserve` is the id a row had while it waited in the reserve.
+`tenant` and `queue` repeat the facts of an act on a call, to be found by; the mac covers the facts."""
 
 audit_head = Table(
     "audit_head",

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Insert, MetaData, insert, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import Insert, MetaData, insert
 from sqlalchemy.exc import IntegrityError
 
-from ..domain.errors import StoreUnavailable
 from .accounts import Accounts
 from .audit import Audit
 from .chain import GENESIS
@@ -23,6 +21,7 @@ from .schema import VERSION, audit_head, audit_metadata, meta, metadata
 from .sessions import Sessions
 from .tokens import Tokens
 from .transcripts import TranscriptStore
+from .upgrade import check, done, upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,10 @@ class Store:
         try:
             await _create(database, metadata, insert(meta), {"key": "schema", "value": str(VERSION)})
             await _create(journal, audit_metadata, insert(audit_head), {"id": 1, "number": 0, "mac": GENESIS})
-            await _check(database)
+            await check(database)
+            await upgrade(journal, audit_metadata)
+            await upgrade(database, metadata)
+            await done(database)
             audit = Audit(journal, writer, key, room)
             writing = asyncio.create_task(audit.run())
             try:
@@ -80,20 +82,8 @@ class Store:
 
 async def _create(database: Database, tables: MetaData, first: Insert, row: dict[str, object]) -> None:
     """Makes the tables that are missing, and the one row that is never missing."""
-
-    def create(connection: Connection) -> None:
-        tables.create_all(connection)
-        for index in [index for table in tables.tables.values() for index in table.indexes]:
-            index.create(connection, checkfirst=True)  # also where the table is older than its index
-
-    await database.run(create)
+    await database.run(tables.create_all)
     try:
         await database.execute(first, [row])
     except IntegrityError:
         return  # it is there: not the first start
-
-
-async def _check(database: Database) -> None:
-    found = (await database.rows(select(meta.c.value).where(meta.c.key == "schema")))[0]["value"]
-    if found != str(VERSION):
-        raise StoreUnavailable(f"its schema is version {found}, this program knows {VERSION}; run the newer program")

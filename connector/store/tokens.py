@@ -1,7 +1,9 @@
 """Machines that use the API, by the hash of their token."""
 
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -11,14 +13,15 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from ..domain.errors import BadValue
-from ..domain.people import ActorRole
+from ..domain.people import EVERYTHING, ActorRole
 from .engine import Database
 from .schema import stamp, tokens, unstamp
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A machine's credential. `ai` is the AI that a token of role ``ai`` speaks for."""
+    """A machine's credential. `ai` is the AI that a token of role ``ai`` speaks for; `queues` and `tenants` are those
+    whose calls it reaches."""
 
     id: str
     name: str
@@ -27,6 +30,8 @@ class Token:
     hash: str
     created_at: datetime
     revoked_at: datetime | None = None
+    queues: AbstractSet[str] = EVERYTHING
+    tenants: AbstractSet[str] = EVERYTHING
 
 
 class Tokens:
@@ -35,9 +40,18 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, name: str, role: ActorRole, ai: str, hash: str) -> Token:  # noqa: A002 - the column's name
+    async def add(
+        self,
+        name: str,
+        role: ActorRole,
+        ai: str,
+        hash: str,  # noqa: A002 - the column's name
+        queues: Iterable[str] = EVERYTHING,
+        tenants: Iterable[str] = EVERYTHING,
+    ) -> Token:
         """Raises `BadValue` when the name exists."""
-        token = Token(uuid.uuid4().hex, name, role, ai, hash, datetime.now(UTC))
+        reach = frozenset(queues), frozenset(tenants)
+        token = Token(uuid.uuid4().hex, name, role, ai, hash, datetime.now(UTC), None, *reach)
         row = {
             "id": token.id,
             "name": name,
@@ -46,6 +60,8 @@ class Tokens:
             "hash": hash,
             "created_at": stamp(token.created_at),
             "revoked_at": None,
+            "queues": json.dumps(sorted(token.queues)),
+            "tenants": json.dumps(sorted(token.tenants)),
         }
         try:
             await self._database.execute(insert(tokens), [row])
@@ -72,4 +88,14 @@ class Tokens:
 def _token(row: RowMapping) -> Token:
     revoked = unstamp(row["revoked_at"]) if row["revoked_at"] else None
     role = cast("ActorRole", row["role"])
-    return Token(row["id"], row["name"], role, row["ai"], row["hash"], unstamp(row["created_at"]), revoked)
+    return Token(
+        row["id"],
+        row["name"],
+        role,
+        row["ai"],
+        row["hash"],
+        unstamp(row["created_at"]),
+        revoked,
+        frozenset(json.loads(row["queues"])),
+        frozenset(json.loads(row["tenants"])),
+    )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
@@ -10,6 +11,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.engine import RowMapping
 
 from ..domain.calls import CallId
+from ..domain.people import EVERYTHING
 from . import chain
 from .chain import Entry, Fault, Head, Walk
 from .engine import Database
@@ -51,7 +53,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which acts; all conditions hold. `since` is inclusive, `until` is not; `result` may be `OPEN`."""
+    """Which acts; all conditions hold. `since` is inclusive, `until` is not; `result` may be `OPEN`.
+
+    With `tenants` or `queues` other than all, only acts on calls of these: what is about no call is the whole house's.
+    """
 
     call: CallId | None = None
     actors: Sequence[str] | None = None
@@ -59,6 +64,8 @@ class Wanted:
     result: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    tenants: AbstractSet[str] = EVERYTHING
+    queues: AbstractSet[str] = EVERYTHING
 
 
 async def rows(
@@ -92,6 +99,8 @@ async def acts(database: Database, wanted: Wanted, before: int | None, limit: in
         intent.c.act == wanted.act if wanted.act is not None else None,
         intent.c.at >= stamp(wanted.since) if wanted.since is not None else None,
         intent.c.at < stamp(wanted.until) if wanted.until is not None else None,
+        intent.c.tenant.in_(wanted.tenants) if "*" not in wanted.tenants else None,
+        intent.c.queue.in_(wanted.queues) if "*" not in wanted.queues else None,
     ]
     if wanted.result == OPEN:
         conditions.append(outcome.c.number.is_(None))
@@ -100,6 +109,13 @@ async def acts(database: Database, wanted: Wanted, before: int | None, limit: in
         conditions.append(outcome.c.facts.contains(f'"result":{json.dumps(wanted.result)}', autoescape=True))
     query = query.where(*(condition for condition in conditions if condition is not None))
     return [_done(row) for row in await database.rows(query)]
+
+
+async def whose(database: Database, call: CallId) -> Mapping[str, str]:
+    """Tenant and queue of a call, as the latest act on it says; nothing where no act does."""
+    query = select(audit.c.tenant, audit.c.queue).where(audit.c.call == call, audit.c.tenant.is_not(None))
+    found = await database.rows(query.order_by(audit.c.number.desc()).limit(1))
+    return {"tenant": found[0]["tenant"], "queue": found[0]["queue"] or ""} if found else {}
 
 
 async def head(database: Database) -> Head:
@@ -129,7 +145,15 @@ def _entry(row: RowMapping) -> Entry | None:
     if not isinstance(facts, dict) or chain.canonical(facts) != row["facts"]:
         return None
     kind = cast("chain.Kind", row["kind"])
-    return Entry(row["at"], kind, row["actor"], row["act"], row["call"], facts, row["refers"], row["reserve"])
+    entry = Entry(row["at"], kind, row["actor"], row["act"], row["call"], facts, row["refers"], row["reserve"])
+    places = {name: place(entry, name) for name in ("tenant", "queue")}
+    # Outside the mac, so that chains from before these columns hold; but they decide who reads the row.
+    return entry if all(row[name] == found for name, found in places.items()) else None
+
+
+def place(entry: Entry, name: str) -> str | None:
+    """The column ``tenant`` or ``queue`` of a row: the fact of that name, where the act is one on a call."""
+    return entry.facts.get(name) if entry.call is not None else None
 
 
 def _audit_row(row: RowMapping) -> AuditRow:

@@ -19,6 +19,9 @@ class TokenJson(TypedDict):
     name: str
     role: str
     ai: str
+    queues: list[str]
+    tenants: list[str]
+    """Whose calls it reaches; ``*`` for all."""
     created_at: str
 
 
@@ -36,7 +39,7 @@ def admin_routes(store: Store) -> list[Route]:
     async def add(ask: Ask) -> Mapping[str, Any]:
         body = ask.body(NewToken)
         secret = new_secret()
-        token = await store.tokens.add(body.name, body.role, body.ai, hash_secret(secret))
+        token = await store.tokens.add(body.name, body.role, body.ai, hash_secret(secret), body.queues, body.tenants)
         return {**_shown(token), "token": secret}
 
     async def tokens(_: Ask) -> Mapping[str, Any]:
@@ -49,7 +52,8 @@ def admin_routes(store: Store) -> list[Route]:
 
     def added(ask: Ask) -> Mapping[str, str]:
         body = ask.body(NewToken)
-        return {"name": body.name, "role": body.role, "ai": body.ai}
+        reach = {"queues": ",".join(body.queues), "tenants": ",".join(body.tenants)}
+        return {"name": body.name, "role": body.role, "ai": body.ai, **reach}
 
     path, one = "/api/v1/tokens", "/api/v1/tokens/{token}"
     return [
@@ -80,4 +84,11 @@ def admin_routes(store: Store) -> list[Route]:
 
 
 def _shown(token: Token) -> TokenJson:
-    return {"name": token.name, "role": token.role, "ai": token.ai, "created_at": stamp(token.created_at)}
+    return {
+        "name": token.name,
+        "role": token.role,
+        "ai": token.ai,
+        "queues": sorted(token.queues),
+        "tenants": sorted(token.tenants),
+        "created_at": stamp(token.created_at),
+    }

@@ -1,4 +1,7 @@
-"""Who did what: page by page, or all of it as CSV or JSON lines. Reading it is itself on record."""
+"""Who did what: page by page, or all of it as CSV or JSON lines. Reading it is itself on record.
+
+Who is restricted to some tenants or queues reads the acts on their calls, and no others.
+"""
 
 import csv
 import io
@@ -88,7 +91,17 @@ def audit_routes(store: Store) -> list[Route]:
         actors = None if actor is None else [actor, *(id_ for id_, name in names.items() if name == actor)]
         call = CallId(query["call"]) if "call" in query else None
         since, until = _time(ask, "since"), _time(ask, "until")
-        return Wanted(call, actors, _slug(ask, "act"), _slug(ask, "result"), since, until), names
+        wanted = Wanted(
+            call,
+            actors,
+            _slug(ask, "act"),
+            _slug(ask, "result"),
+            since,
+            until,
+            ask.actor.tenants,
+            ask.actor.queues,
+        )
+        return wanted, names
 
     def facts(ask: Ask) -> Mapping[str, str]:
         return {name: value[:256] for name, value in ask.request.query.items()}

@@ -9,6 +9,7 @@ from typing import cast
 from connector.domain.people import ActorRole
 from connector.store import Store
 from connector.store.accounts import Account
+from connector.store.tokens import Token
 
 from ..passwords import MIN_PASSWORD, hash_password, hash_secret, new_secret
 from .outcome import CommandFailed, Outcome
@@ -54,7 +55,7 @@ async def user(store: Store, options: Namespace) -> Outcome:
     )
 
 
-def _reach(account: Account) -> str:
+def _reach(account: Account | Token) -> str:
     """Which calls somebody sees, in few words."""
     parts = [("queues", account.queues), ("tenants", account.tenants)]
     return "; ".join(f"{word} {', '.join(sorted(names))}" for word, names in parts if "*" not in names) or "all calls"
@@ -76,8 +77,20 @@ async def token(store: Store, options: Namespace) -> Outcome:
             return Outcome([f"{options.name} is revoked."], {"revoked": options.name})
     tokens = [one for one in await store.tokens.list() if one.revoked_at is None]
     return Outcome(
-        [f"{one.name:24} {one.role:11} {one.ai}" for one in tokens] or ["No tokens yet: takeover token add --help"],
-        {"tokens": [{"name": one.name, "role": one.role, "ai": one.ai} for one in tokens]},
+        [f"{one.name:24} {one.role:11} {one.ai:24} {_reach(one)}" for one in tokens]
+        or ["No tokens yet: takeover token add --help"],
+        {
+            "tokens": [
+                {
+                    "name": one.name,
+                    "role": one.role,
+                    "ai": one.ai,
+                    "queues": sorted(one.queues),
+                    "tenants": sorted(one.tenants),
+                }
+                for one in tokens
+            ]
+        },
     )
 
 
@@ -113,9 +126,13 @@ async def _add_token(store: Store, options: Namespace) -> Outcome:
     _check_name(options.name)
     if (options.role == "ai") != bool(options.ai):
         raise CommandFailed("--ai: give the name of the AI with --role ai, and only then")
+    if options.role == "metrics" and (options.queue or options.tenant):
+        raise CommandFailed("--queue, --tenant: figures are the whole house's; give none with --role metrics")
     secret = new_secret()
-    number = await store.audit.intent(_ACTOR, "add-token", None, {"name": options.name, "role": options.role})
-    made = await store.tokens.add(options.name, options.role, options.ai or "", hash_secret(secret))
+    queues, tenants = options.queue or ["*"], options.tenant or ["*"]
+    facts = {"name": options.name, "role": options.role, "queues": ",".join(queues), "tenants": ",".join(tenants)}
+    number = await store.audit.intent(_ACTOR, "add-token", None, facts)
+    made = await store.tokens.add(options.name, options.role, options.ai or "", hash_secret(secret), queues, tenants)
     await store.audit.outcome(number, "ok", {"token": made.id})
     lines = [secret, "It is shown this once; send it as: Authorization: Bearer <token>"]
     return Outcome(lines, {"name": made.name, "role": made.role, "ai": made.ai, "token": secret})

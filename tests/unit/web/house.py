@@ -34,6 +34,7 @@ from connector.services.notices import Notices
 from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
+from connector.services.whose import PlacedJournal
 from connector.store import Store
 from web import app, pages
 from web.auth import Guard, Site
@@ -223,12 +224,13 @@ class House:
         self.pbx = StandInPbx(self.registry)
         self.legs = StandInLegs()
         transcripts = Transcripts(self.registry, self.store.transcripts)
+        journal = PlacedJournal(self.store.audit, self.registry, self.store.audit.whose)
         self.takeovers = Takeovers(
-            self.registry, {"lab": self.pbx}, self.legs, self.store.audit, self.store.engagements, transcripts
+            self.registry, {"lab": self.pbx}, self.legs, journal, self.store.engagements, transcripts
         )
         self.site = Site(self.https, "https://panel.test" if self.https else "")
         self.guard = Guard(self.store, self.site, self.lifetime, clock=lambda: self.now)
-        means = Means(self.store.audit, self.store.escalations, Notices(self.registry, transcripts), self.pbx.transfer)
+        means = Means(journal, self.store.escalations, Notices(self.registry, transcripts), self.pbx.transfer)
         escalations = Escalations(self.registry, means, self.escalation)
         marks = Marks(self.registry, self.folder / "marks")
         self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations)
@@ -239,6 +241,7 @@ class House:
             escalations=escalations,
             marks=marks,
             store=self.store,
+            journal=journal,
             guard=self.guard,
             site=self.site,
             desk=self.desk,
@@ -286,10 +289,10 @@ class House:
         secret, _ = await self.guard.login_once(self.guard.link(name))
         return await self.visitor(Cookie=f"{self.site.cookie}={secret}")
 
-    async def machine(self, name: str, role: ActorRole, ai: str = "") -> Visitor:
+    async def machine(self, name: str, role: ActorRole, ai: str = "", queue: str = "*", tenant: str = "*") -> Visitor:
         """A machine with a token."""
         secret = new_secret()
-        await self.store.tokens.add(name, role, ai, hash_secret(secret))
+        await self.store.tokens.add(name, role, ai, hash_secret(secret), [queue], [tenant])
         client = aiohttp.ClientSession(headers={"Authorization": f"Bearer {secret}"})
         await self._stack.enter_async_context(client)
         return Visitor(self, client)

@@ -4,17 +4,19 @@ Everybody comes from another machine (through a proxy that is trusted): what is 
 """
 
 import asyncio
+import csv
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, get_args
 
 import aiohttp
 import pytest
 
 from connector.domain.calls import CallId, Engagement, EngagementId, Mode, Phase
-from connector.domain.people import Act, ActorRole
+from connector.domain.people import Act, Actor, ActorRole, Allowed, may
 from connector.domain.transcript import Turn
 from connector.services import changes
 from tests.unit.web.house import PASSWORD, House, Visitor, until
@@ -57,20 +59,35 @@ PEOPLE: dict[str, tuple[ActorRole, str, str]] = {
     "admin of another tenant": ("admin", "*", "globex"),
 }
 """Role, queue, tenant; the calls are in the queue `sales` of the tenant `default`, and the AI is `acme`."""
-MACHINES: dict[str, tuple[ActorRole, str]] = {
-    "ai": ("ai", "acme"),
-    "another ai": ("ai", "globex"),
-    "agent's token": ("agent", ""),
-    "metrics": ("metrics", ""),
+MACHINES: dict[str, tuple[ActorRole, str, str, str]] = {
+    "ai": ("ai", "acme", "*", "*"),
+    "ai of the tenant": ("ai", "acme", "sales", "default"),
+    "ai of another tenant": ("ai", "acme", "*", "globex"),
+    "ai of another queue": ("ai", "acme", "support", "*"),
+    "another ai": ("ai", "globex", "*", "*"),
+    "agent's token": ("agent", "", "*", "*"),
+    "agent's token of the tenant": ("agent", "", "sales", "default"),
+    "agent's token of another tenant": ("agent", "", "*", "globex"),
+    "supervisor's token of the tenant": ("supervisor", "", "*", "default"),
+    "supervisor's token of another queue": ("supervisor", "", "support", "*"),
+    "admin's token of the tenant": ("admin", "", "*", "default"),
+    "metrics": ("metrics", "", "*", "*"),
 }
+"""Role, AI, queue, tenant."""
 KNOWN = frozenset({*PEOPLE, *MACHINES})
 EVERYBODY = KNOWN | {"stranger"}
-HANDS = KNOWN - {"ai", "another ai", "metrics"}
+AIS = frozenset(name for name in MACHINES if MACHINES[name][0] == "ai")
+HANDS = KNOWN - AIS - {"metrics"}
 """Who takes part in calls."""
 STRANGERS = frozenset(name for name in KNOWN if "another" in name)
 """Who belongs elsewhere."""
 THEIRS = HANDS - STRANGERS
 """Who takes part in these calls."""
+ITS_AI = AIS - STRANGERS
+OVER = frozenset(name for name in THEIRS if "supervisor" in name or "admin" in name)
+"""Who may put a speaker of these calls out."""
+READERS = frozenset(name for name in HANDS if "supervisor" in name or "admin" in name)
+"""Who reads the audit, each a part of it."""
 HOUSE = frozenset({"supervisor", "admin"})
 """Who is restricted to no queue or tenant."""
 NOBODY: frozenset[str] = frozenset()
@@ -91,13 +108,13 @@ TABLE: Mapping[str, Row] = {
     "DELETE /api/v1/session": (KNOWN, NOBODY),
     "PUT /api/v1/session/duty": (HANDS, NOBODY),
     "GET /api/v1/calls": (KNOWN - {"metrics"}, NOBODY),
-    f"GET {CALL}": (THEIRS | {"ai"}, NOBODY),
-    f"GET {CALL}/transcript": (THEIRS | {"ai"}, NOBODY),
-    f"GET {CALL}/recording": (THEIRS | {"ai"}, NOBODY),
-    f"POST {CALL}/transcript": (frozenset({"ai"}), NOBODY),
-    f"POST {CALL}/measurement": (frozenset({"ai"}), NOBODY),
-    f"POST {CALL}/escalation": (THEIRS | {"ai"}, NOBODY),
-    f"DELETE {CALL}/escalation": (THEIRS | {"ai"}, NOBODY),
+    f"GET {CALL}": (THEIRS | ITS_AI, NOBODY),
+    f"GET {CALL}/transcript": (THEIRS | ITS_AI, NOBODY),
+    f"GET {CALL}/recording": (THEIRS | ITS_AI, NOBODY),
+    f"POST {CALL}/transcript": (ITS_AI, NOBODY),
+    f"POST {CALL}/measurement": (ITS_AI, NOBODY),
+    f"POST {CALL}/escalation": (THEIRS | ITS_AI, NOBODY),
+    f"DELETE {CALL}/escalation": (THEIRS | ITS_AI, NOBODY),
     f"POST {CALL}/coach": (THEIRS, NOBODY),
     f"POST {CALL}/engagements": (THEIRS, NOBODY),
     f"POST {CALL}/hangup": (THEIRS, NOBODY),
@@ -105,10 +122,7 @@ TABLE: Mapping[str, Row] = {
     f"POST {CALL}/dtmf": (THEIRS, NOBODY),
     f"POST {CALL}/wrap-up": (frozenset({"agent"}), HANDS - {"agent"}),
     "PATCH /api/v1/engagements/{engagement}": (frozenset({"agent"}), NOBODY),
-    "POST /api/v1/engagements/{engagement}/release": (
-        frozenset({"agent", "supervisor", "supervisor of the queue", "admin", "admin of the tenant"}),
-        NOBODY,
-    ),
+    "POST /api/v1/engagements/{engagement}/release": (OVER | {"agent"}, NOBODY),
     "POST /api/v1/legs": (HANDS, NOBODY),
     "GET /api/v1/legs": (HANDS, NOBODY),
     "PATCH /api/v1/legs/{leg}": (frozenset({"agent"}), HANDS - {"agent"}),
@@ -116,8 +130,8 @@ TABLE: Mapping[str, Row] = {
     "POST /api/v1/tokens": (frozenset({"admin"}), NOBODY),
     "GET /api/v1/tokens": (frozenset({"admin"}), NOBODY),
     "DELETE /api/v1/tokens/{token}": (frozenset({"admin"}), NOBODY),
-    "GET /api/v1/audit": (HOUSE, NOBODY),
-    "GET /api/v1/audit/export": (HOUSE, NOBODY),
+    "GET /api/v1/audit": (READERS, NOBODY),
+    "GET /api/v1/audit/export": (READERS, NOBODY),
     "GET /api/v1/events": (KNOWN - {"metrics"}, NOBODY),
 }
 """The call, the engagement in it and the leg are the agent's (`agent` is in the call, `wrap-up` is after it)."""
@@ -131,8 +145,7 @@ async def somebody(house: House, name: str) -> Visitor:
     """A fresh session, or a fresh token, of somebody of the table."""
     far = {"X-Forwarded-For": "203.0.113.9"}
     if name in MACHINES:
-        role, ai = MACHINES[name]
-        machine = await house.machine(f"{name} {len(await house.store.tokens.list())}", role, ai)
+        machine = await house.machine(f"{name} {len(await house.store.tokens.list())}", *MACHINES[name])
         machine.client.headers.update(far)
         return machine
     if name == "stranger":
@@ -254,7 +267,6 @@ async def test_every_route_answers_everybody_as_the_table_says(house: House, nam
 async def test_a_speaker_is_overridden_by_supervisors_of_the_call_only(house: House) -> None:
     agent = await somebody(house, "agent")
     leg = await agent.leg()
-    allowed = {"supervisor", "supervisor of the queue", "admin", "admin of the tenant"}
     for number, name in enumerate(sorted(KNOWN)):
         path = f"calls/{house.call(str(number))}/engagements"
         assert (await agent.ask("POST", path, {"mode": "takeover", "leg": leg})).status == 201
@@ -265,7 +277,7 @@ async def test_a_speaker_is_overridden_by_supervisors_of_the_call_only(house: Ho
             "leg": opened.body["leg"] if opened.status == 201 else "none",
             "override": {"reason": "she asked for me"},
         }
-        assert (await who.ask("POST", path, body)).status == (201 if name in allowed else 403), name
+        assert (await who.ask("POST", path, body)).status == (201 if name in OVER else 403), name
         await Scene(house, agent).clear()
 
 
@@ -273,8 +285,8 @@ async def test_lists_show_ones_own_calls_only(house: House) -> None:
     mine, other = house.call("1"), house.call("2", queue="secret", tenant="secret", ai="secret")
     for name in sorted(KNOWN - {"metrics"}):
         listed = await (await somebody(house, name)).ask("GET", "calls")
-        expected = {mine} if name in THEIRS | {"ai"} else set()
-        if name in {"supervisor", "admin", "agent's token"}:
+        expected = {mine} if name in THEIRS | ITS_AI else set()
+        if name in HOUSE | {"agent's token"}:
             expected = {mine, other}
         assert {call["id"] for call in listed.body["calls"]} == expected, name
 
@@ -321,15 +333,15 @@ async def answered(socket: aiohttp.ClientWebSocketResponse) -> list[str]:
 
 
 CHANGES: Mapping[type, frozenset[str]] = {
-    changes.CallUpserted: THEIRS | {"ai"},
-    changes.CallRemoved: THEIRS | {"ai"},
+    changes.CallUpserted: THEIRS | ITS_AI,
+    changes.CallRemoved: THEIRS | ITS_AI,
     changes.EngagementChanged: THEIRS,
     changes.PbxChanged: HANDS,
     changes.TurnChanged: THEIRS,
     changes.TalkingChanged: THEIRS,
     changes.Measured: THEIRS,
     changes.DtmfSeen: NOBODY,
-    changes.AiNotice: frozenset({"ai"}),
+    changes.AiNotice: ITS_AI,
 }
 """Who is told of which change of the call."""
 
@@ -370,3 +382,52 @@ async def test_everybody_is_told_of_ones_own_calls_only(house: House) -> None:
         await asyncio.sleep(0.1)
         told = {name for name, socket in sockets.items() if await answered(socket)}
         assert told == CHANGES[kind], kind
+
+
+# ---- the audit: each reads the acts on the calls that are his, and no others ----
+
+
+async def read_by(who: Visitor, query: str = "") -> set[str | None]:
+    """The calls of all acts that somebody is shown."""
+    return {act["call"] for act in (await who.ask("GET", f"audit?limit=500{query}")).body["audit"]}
+
+
+async def exported_by(who: Visitor, query: str = "") -> set[str | None]:
+    lines = (await who.ask("GET", f"audit/export?format=csv{query}")).body.splitlines()
+    return {row["call"] or None for row in csv.DictReader(lines)}
+
+
+async def test_everybody_reads_ones_own_part_of_the_audit(house: House) -> None:
+    """Of every queue and tenant there is a call; acts on it come from the web, the services and the emergency."""
+    places = list(product(("sales", "support", ""), ("default", "globex", "")))
+    root = await house.person("root", "admin")
+    for number, (queue, tenant) in enumerate(places):
+        call = house.call(str(number), queue=queue, tenant=tenant)
+        await root.ask("GET", f"calls/{call}/transcript")
+        await root.ask("POST", f"calls/{call}/coach", {"text": "tell her"})
+    for name in sorted(READERS):
+        role, queues, tenants = PEOPLE[name] if name in PEOPLE else (MACHINES[name][0], *MACHINES[name][2:])
+        actor = Actor("x", "x", role, {queues}, {tenants})
+        theirs: set[str | None] = {
+            call.id for call in house.registry.calls() if isinstance(may(actor, "see", call), Allowed)
+        }
+        who = await somebody(house, name)
+        everything = theirs | ({None} if name in HOUSE else set())
+        assert await read_by(who) == await exported_by(who) == everything, name
+        assert await read_by(who, "&act=coach") == theirs, name
+        for one in house.registry.calls():
+            asked = f"&call={one.id}"
+            assert await read_by(who, asked) == await exported_by(who, asked) == theirs & {one.id}, name
+    assert await house.store.audit.verify() == []
+
+
+async def test_an_act_on_a_call_that_is_over_is_its_tenants_too(house: House) -> None:
+    agent = await somebody(house, "agent")
+    scene = Scene(house, agent)
+    (wrap_up,) = [route for route in house.routes() if route.path.endswith("wrap-up")]
+    places = await scene.set(wrap_up)
+    await scene.clear()
+    house.registry._ended.clear()  # ten minutes later, or after a restart
+    assert (await agent.ask("POST", f"calls/{places['call']}/wrap-up", {"outcome": "sold"})).status == 204
+    assert await read_by(await somebody(house, "supervisor of the queue"), "&act=wrap-up") == {places["call"]}
+    assert await read_by(await somebody(house, "supervisor of another queue"), "&act=wrap-up") == set()

@@ -110,9 +110,19 @@ def test_a_token_is_printed_once_and_nowhere_kept(run: Run, tmp_path: Path) -> N
     assert re.fullmatch(r"[\w-]{43}", secret)
     kept = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
     assert secret.encode() not in kept
-    assert run("token", "list")[1].split() == ["bot", "ai", "acme"]
+    assert run("token", "list")[1].split() == ["bot", "ai", "acme", "all", "calls"]
     assert run("token", "revoke", "bot")[0] == 0
     assert run("token", "revoke", "bot")[0] == 1
+
+
+def test_a_token_reaches_the_queues_and_tenants_that_are_given(run: Run) -> None:
+    assert run("token", "add", "--name", "theirs", "--role", "agent", "--queue", "sales", "--tenant", "acme")[0] == 0
+    assert run("token", "list")[1].split() == ["theirs", "agent", "queues", "sales;", "tenants", "acme"]
+    code, _, err = run("token", "add", "--name", "figures", "--role", "metrics", "--tenant", "acme")
+    assert (code, err) == (
+        1,
+        "--queue, --tenant: figures are the whole house's; give none with --role metrics\n",
+    )
 
 
 def test_people_get_another_role_and_other_queues(run: Run) -> None:

@@ -80,6 +80,9 @@ async def test_the_head_is_copied_to_the_process_log(store: Store) -> None:
     assert re.fullmatch(r"1:[0-9a-f]{64}", heads[0])
 
 
+COPIED = "at, kind, refers, actor, act, call, facts, NULL, mac, tenant, queue"
+
+
 @pytest.mark.parametrize(
     ("statement", "kinds"),
     [
@@ -99,13 +102,15 @@ async def test_the_head_is_copied_to_the_process_log(store: Store) -> None:
         ("UPDATE audit SET facts = '[1]' WHERE number = 2", {"changed"}),
         ("""UPDATE audit SET facts = '{"leg":"evil","leg":"l1"}' WHERE number = 2""", {"changed"}),
         ("UPDATE audit SET reserve = 'x' WHERE number = 2", {"changed"}),
+        ("UPDATE audit SET tenant = 'theirs' WHERE number = 2", {"changed"}),
+        ("UPDATE audit SET queue = NULL WHERE number = 2", {"changed"}),
         ("UPDATE audit SET mac = (SELECT mac FROM audit WHERE number = 1) WHERE number = 2", {"changed"}),
         (
-            "INSERT INTO audit SELECT -7, at, kind, refers, actor, act, call, facts, NULL, mac FROM audit LIMIT 1",
+            f"INSERT INTO audit SELECT -7, {COPIED} FROM audit LIMIT 1",
             {"changed"},
         ),
         (
-            "INSERT INTO audit SELECT 5, at, kind, refers, actor, act, call, facts, NULL, mac FROM audit LIMIT 1",
+            f"INSERT INTO audit SELECT 5, {COPIED} FROM audit LIMIT 1",
             {"changed"},
         ),
         ("DELETE FROM audit", {"cut"}),
@@ -114,7 +119,7 @@ async def test_the_head_is_copied_to_the_process_log(store: Store) -> None:
 async def test_whatever_is_changed_shows(place: Place, statement: str, kinds: set[str]) -> None:
     async with place.open() as store:
         for act in ("monitor", "takeover", "release", "monitor"):
-            await store.audit.intent("anna", act, CALL, {"leg": "l1"})
+            await store.audit.intent("anna", act, CALL, {"leg": "l1", "tenant": "acme", "queue": ""})
         assert await store.audit.verify() == []
         place.tamper(statement)
         assert kinds <= {fault.kind for fault in await store.audit.verify()}

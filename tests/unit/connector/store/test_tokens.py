@@ -3,6 +3,7 @@
 import pytest
 
 from connector.domain.errors import BadValue
+from connector.domain.people import EVERYTHING
 from connector.store import Store
 
 
@@ -15,6 +16,16 @@ async def test_a_token_works_until_it_is_revoked(store: Store) -> None:
     assert await store.tokens.by_hash("hash-1") is None
     (listed,) = await store.tokens.list()
     assert listed.revoked_at is not None
+
+
+async def test_a_token_reaches_the_queues_and_tenants_that_it_was_given(store: Store) -> None:
+    await store.tokens.add("theirs", "agent", "", "hash-1", ["sales", "support"], ["acme"])
+    await store.tokens.add("everybody's", "agent", "", "hash-2")
+    theirs, everybodys = await store.tokens.by_hash("hash-1"), await store.tokens.by_hash("hash-2")
+    assert theirs is not None
+    assert everybodys is not None
+    assert (theirs.queues, theirs.tenants) == ({"sales", "support"}, {"acme"})
+    assert (everybodys.queues, everybodys.tenants) == (EVERYTHING, EVERYTHING)
 
 
 async def test_a_name_is_used_once(store: Store) -> None:
