@@ -18,14 +18,15 @@ import pytest
 from tests.support import processes
 from web.demo import asterisk, browser, check, report, tones
 from web.demo.house import free_port
+from web.demo.scene import Installations
 
 STARTED_S = 60
 ENDED_S = 20
 
 
 @pytest.fixture
-async def installation() -> asterisk.Installation:
-    return await asterisk.provide(print)
+async def installations() -> Installations:
+    return Installations(await asterisk.provide(print))
 
 
 async def _run(*arguments: str) -> tuple[int, str, str]:
@@ -143,8 +144,8 @@ def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-async def test_a_browser_closed_in_a_takeover_gives_the_call_back(installation: asterisk.Installation) -> None:
-    async with check.staged(installation, print) as stage:
+async def test_a_browser_closed_in_a_takeover_gives_the_call_back(installations: Installations) -> None:
+    async with check.staged(installations, print) as stage:
         async with browser.panel() as page:
             await _take_over(page, stage)
         closed = asyncio.get_running_loop().time()
@@ -160,8 +161,8 @@ async def test_a_browser_closed_in_a_takeover_gives_the_call_back(installation: 
         assert heard.trace(tones.AGENT_HZ, back + 0.1).share() < report.SILENT_SHARE
 
 
-async def test_a_service_killed_in_a_takeover_leaves_the_call_alone(installation: asterisk.Installation) -> None:
-    async with check.staged(installation, print) as stage, browser.panel() as page:
+async def test_a_service_killed_in_a_takeover_leaves_the_call_alone(installations: Installations) -> None:
+    async with check.staged(installations, print) as stage, browser.panel() as page:
         await _take_over(page, stage)
         killed = asyncio.get_running_loop().time()
         call = stage.call.call

@@ -10,14 +10,13 @@ from typing import Self
 
 import yaml
 
-from .scene import AI_NAMES, Scene
+from .exchanges import AI_NAMES
+from .scene import Scene
 from .service import Address, Child, Known, Person
-
-PBX_NAME = "demo"
 
 
 class House:
-    """The service in front of a scene's Asterisk; an async context manager. All of it is gone afterwards."""
+    """The service in front of a scene's PBXs; an async context manager. All of it is gone afterwards."""
 
     def __init__(self, scene: Scene, port: int) -> None:
         self._scene, self._port = scene, port
@@ -62,23 +61,12 @@ class House:
             again(self.address)
 
     def _settings(self, folder: Path) -> Mapping[str, object]:
-        pbx = self._scene.pbx
-        ami = pbx.ami
         return {
             "data_dir": str(folder / "data"),
             "http": {"host": "127.0.0.1", "port": self._port},
             "media": {"workers": 1},
             "log": {"format": "json"},
-            "pbx": {
-                PBX_NAME: {
-                    "kind": "asterisk",
-                    "host": ami.host,
-                    "port": ami.port,
-                    "username": ami.user,
-                    "secret": ami.secret,
-                    "ais": self._scene.ai_rules(),
-                }
-            },
+            "pbx": dict(self._scene.settings()),
         }
 
 

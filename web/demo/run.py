@@ -1,4 +1,5 @@
-"""`takeover demo`: an Asterisk with AI calls, the service and the panel, on one machine and without any setup.
+"""`takeover demo`: an Asterisk with AI calls, the service and the panel, on one machine and without any setup; with
+`--freeswitch` also a FreeSWITCH that is installed here.
 
 Progress goes to standard error, what the user needs to standard output. Ctrl-C, SIGTERM and the death of whoever
 started the demo end it in order: calls are given back and hung up, no process stays behind.
@@ -13,11 +14,11 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from . import asterisk, reach, speech
+from . import asterisk, freeswitch, reach, speech
 from .groups import leaves
 from .house import House, free_port
 from .packages import NotProvided
-from .scene import Scene, Seat
+from .scene import Installations, Scene, Seat
 from .script import APPOINTMENT, CARD, CLAIM, DELIVERY, HOTEL
 from .service import Address, DidNotStart
 from .talk import Talk
@@ -30,6 +31,12 @@ SEATS = (  # one more than shall be live at any time: a seat is empty for some s
     Seat("socket", (APPOINTMENT,)),
     Seat("socket", (HOTEL, CARD)),
 )
+BOTH_SEATS = (
+    Seat("sip", (DELIVERY,)),
+    Seat("socket", (APPOINTMENT,)),
+    Seat("sip", (CLAIM,), "freeswitch"),
+    Seat("sip", (HOTEL, CARD), "freeswitch"),
+)
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,7 +47,7 @@ def main(argv: list[str]) -> int:
     end_with_parent()
     code = 0
     try:
-        work = _checked() if options.check else _demo(options.port)
+        work = _checked(options.freeswitch) if options.check else _demo(options.port, options.freeswitch)
         code = asyncio.run(_until_stopped(work))
     except* (NotProvided, DidNotStart) as errors:
         for error in leaves(errors):
@@ -66,7 +73,18 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="one takeover and return in a headless browser, measured; prints JSON"
     )
+    parser.add_argument(
+        "--freeswitch",
+        action="store_true",
+        help=f"also a FreeSWITCH, from {freeswitch.HOME} or PATH, with its own configuration; with --check, its call",
+    )
     return parser.parse_args(argv)
+
+
+async def _installations(with_freeswitch: bool) -> Installations:
+    """Raises NotProvided. The FreeSWITCH first: one that is missing is known at once, an Asterisk may be fetched."""
+    switch = freeswitch.find() if with_freeswitch else None
+    return Installations(await asterisk.provide(progress), switch)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
@@ -95,34 +113,35 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
         return 0
 
 
-async def _checked() -> int:
+async def _checked(with_freeswitch: bool) -> int:
     from . import check  # here: it needs a browser's driver, which the demo does not
 
-    found = await check.check(progress)
+    found = await check.check(await _installations(with_freeswitch), progress)
     print(json.dumps(found))
     return 0 if found["ok"] else 1
 
 
-async def _demo(port: int) -> int:
+async def _demo(port: int, with_freeswitch: bool) -> int:
     """Until it is cancelled."""
-    installation = await asterisk.provide(progress)
-    voices = Voices(await speech.provide(progress), installation.sounds)
-    scene = Scene(installation, SEATS, lambda script, platform: Talk(script, platform, voices), progress)
-    progress(f"starting Asterisk {installation.version} and the service")
+    installations = await _installations(with_freeswitch)
+    voices = Voices(await speech.provide(progress), installations.asterisk.sounds)
+    seats = BOTH_SEATS if with_freeswitch else SEATS
+    scene = Scene(installations, seats, lambda script, platform: Talk(script, platform, voices), progress)
+    progress(f"starting {installations.titles} and the service")
     async with scene, House(scene, port or free_port(PORT)) as home:
-        _welcome(home, installation)
+        _welcome(home, installations.titles, len(seats))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(home.keep(_again), name="service")
             tasks.create_task(scene.run(home.address.url, home.tokens), name="scene")
     return 0
 
 
-def _welcome(home: House, installation: asterisk.Installation) -> None:
+def _welcome(home: House, titles: str, callers: int) -> None:
     agent, admin = home.people
     url = home.address.url
     print(
         f"""
-Takeover demo: Asterisk {installation.version}, {len(SEATS)} callers who talk to an AI.
+Takeover demo: {titles}, {callers} callers who talk to an AI.
 
   Open     {home.address.link}
            (good once, for ten minutes; later: {url}

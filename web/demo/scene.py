@@ -1,63 +1,72 @@
-"""The demo's call centre: its Asterisk, two AIs, and callers who keep calling, so that some calls are always live."""
+"""The demo's call centre: its PBXs, two AIs, and callers who keep calling, so that some calls are always live."""
 
 import asyncio
-import contextlib
 import itertools
-import os
-import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from . import ai_audiosocket, ai_sip, caller
+from . import asterisk as ast
+from . import freeswitch as fs
 from .ai_platform import Platform
-from .asterisk import Installation, Instance
+from .ending import ended
+from .exchanges import AI_NAMES, Attach, Exchange, Kind, OnAsterisk, OnFreeSwitch
 from .packages import NotProvided, Progress
-from .pbxconfig import Endpoint, PbxConfig
 from .script import Script
 from .sip import SipError, SipPhone
 from .talk import Leg, Play
 
-Attach = Literal["sip", "socket"]
-SIP_AI, SOCKET_AI = "Ada", "Bo"
-AI_NAMES: Mapping[Attach, str] = {"sip": SIP_AI, "socket": SOCKET_AI}
-TENANT = "demo"
 NEXT_CALLER_S = 4.0
 
 
 @dataclass(frozen=True)
 class Seat:
-    """A place in the scene that always has a caller: how its AI is attached and which errands come one by one."""
+    """A place in the scene that always has a caller: how its AI is attached, which errands come one by one, and which
+    PBX is called."""
 
     attach: Attach
     scripts: Sequence[Script]
+    pbx: Kind = "asterisk"
+
+
+@dataclass(frozen=True)
+class Installations:
+    """What the PBXs of the scene are started from: an Asterisk, and beside it a FreeSWITCH where there is one."""
+
+    asterisk: ast.Installation
+    freeswitch: fs.Installation | None = None
+
+    @property
+    def titles(self) -> str:
+        """What people call them."""
+        also = f" and FreeSWITCH {self.freeswitch.version}" if self.freeswitch else ""
+        return f"Asterisk {self.asterisk.version}{also}"
 
 
 MakePlay = Callable[[Script, Platform], Play]
 
 
 class Scene:
-    """Asterisk, AIs and callers; an async context manager. The calls begin with `run`, when a service is there."""
+    """PBXs, AIs and callers; an async context manager. The calls begin with `run`, when a service is there."""
 
     def __init__(
-        self, installation: Installation, seats: Sequence[Seat], make_play: MakePlay, progress: Progress
+        self, installations: Installations, seats: Sequence[Seat], make_play: MakePlay, progress: Progress
     ) -> None:
-        self._installation, self._seats, self._make_play = installation, seats, make_play
+        self._installations, self._seats, self._make_play = installations, seats, make_play
         self._progress = progress
         self._exits = AsyncExitStack()
         self._plays: dict[str, tuple[Attach, Play]] = {}
         self._sip_ai = ai_sip.sip_ai(self._ai_came)
         self._socket_ai = ai_audiosocket.socket_ai(self._ai_came)
         self._callers = SipPhone(caller.ENDPOINT)
-        self._pbx: Instance | None = None
+        self._exchanges: dict[Kind, Exchange] = {}
 
-    @property
-    def pbx(self) -> Instance:
-        if self._pbx is None:
-            raise RuntimeError("the scene is not open; use it as `async with Scene(...)`")
-        return self._pbx
+    def settings(self) -> Mapping[str, Mapping[str, object]]:
+        """The PBXs, for the service's settings."""
+        return {kind: exchange.settings() for kind, exchange in self._exchanges.items()}
 
     @property
     def plays(self) -> Sequence[Play]:
@@ -66,27 +75,28 @@ class Scene:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
-            for part in (self._sip_ai, self._socket_ai, self._callers):
-                await exits.enter_async_context(part)
-            self._pbx = await exits.enter_async_context(Instance(self._installation, self._config()))
-            self._exits = exits.pop_all()
+            for ai in (self._sip_ai, self._socket_ai):
+                await exits.enter_async_context(ai)
+            exchanges: dict[Kind, Exchange] = {
+                "asterisk": OnAsterisk(self._installations.asterisk, self._sip_ai.uri, self._socket_ai)
+            }
+            if self._installations.freeswitch is not None:
+                exchanges["freeswitch"] = OnFreeSwitch(self._installations.freeswitch, self._sip_ai.uri)
+            for exchange in exchanges.values():
+                await exits.enter_async_context(exchange)
+            await exits.enter_async_context(self._callers)  # the last to come: at the end they hang up first
+            self._exchanges, self._exits = exchanges, exits.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._exits.aclose()
 
-    def ai_rules(self) -> list[dict[str, str]]:
-        """How the service recognises the AIs, for its settings."""
-        return [
-            {"name": SIP_AI, "match": f"^PJSIP/{ai_sip.ENDPOINT}\\b"},
-            {"name": SOCKET_AI, "match": f"^AudioSocket/{re.escape(self._socket_ai.host)}:{self._socket_ai.port}/"},
-        ]
-
     async def run(self, base_url: str, tokens: Mapping[str, str]) -> None:
         """Keeps every seat taken until it is cancelled. `tokens` are the AIs', by name. Raises NotProvided when
-        Asterisk ends."""
+        a PBX ends."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pbx_ended(), name="pbx")
+            for kind, exchange in self._exchanges.items():
+                tasks.create_task(_ended(exchange), name=kind)
             platforms = {}
             for attach, name in AI_NAMES.items():
                 platforms[attach] = Platform(
@@ -94,21 +104,7 @@ class Scene:
                 )
                 tasks.create_task(platforms[attach].run(), name=f"ai-{name}")
             for seat in self._seats:
-                tasks.create_task(self._keep(seat, platforms[seat.attach]), name=f"seat-{seat.attach}")
-
-    async def _pbx_ended(self) -> None:
-        """Raises NotProvided when Asterisk ends by itself: without it there is nothing to show."""
-        with contextlib.suppress(ProcessLookupError):  # it ended before we looked
-            ended = asyncio.Event()
-            handle = os.pidfd_open(self.pbx.pid)  # readable when the process ends
-            loop = asyncio.get_running_loop()
-            loop.add_reader(handle, ended.set)
-            try:
-                await ended.wait()
-            finally:
-                loop.remove_reader(handle)
-                os.close(handle)
-        raise NotProvided("Asterisk ended by itself; start the demo again")
+                tasks.create_task(self._keep(seat, platforms[seat.attach]), name=f"seat-{seat.pbx}-{seat.attach}")
 
     # ---- callers ----
 
@@ -130,9 +126,9 @@ class Scene:
         play = self._make_play(script, platform)
         self._plays[ref] = (seat.attach, play)
         extension = f"{seat.attach}-{script.queue}-{ref}"
-        ports = self.pbx.ports
+        host, port = self._exchanges[seat.pbx].sip
         try:
-            async with caller.dialled(self._callers, ports.host, ports.sip, extension, script) as call:
+            async with caller.dialled(self._callers, host, port, extension, script) as call:
                 play.caller_on(call)
                 talking = asyncio.create_task(play.run(), name=f"talk-{script.key}")
                 ended = asyncio.create_task(call.ended.wait())
@@ -174,41 +170,8 @@ class Scene:
 
         return lost
 
-    # ---- the PBX ----
 
-    def _config(self) -> PbxConfig:
-        return PbxConfig(
-            dialplan=dialplan(self._socket_ai.dial_string("${DEMO_REF}")),
-            endpoints=(
-                Endpoint(caller.ENDPOINT, context="demo-incoming"),
-                Endpoint(ai_sip.ENDPOINT, context="demo-nothing", contact=self._sip_ai.uri),
-            ),
-        )
-
-
-def dialplan(socket_dial: str) -> str:
-    """What an administrator would have, plus our hook: extension `<attach>-<queue>-<reference of the call>`.
-
-    ulaw on both sides, so without the hook each switch would change the SSRC. `g` in the Dial: when the AI hangs up,
-    the caller is not lost but goes to the fallback.
-    """
-    return f"""
-[demo-incoming]
-exten => _X!,1,Hangup(1)
-exten => _[a-z]!,1,Set(DEMO_REF=${{CUT(EXTEN,-,3-)}})
- same => n,Gosub(takeover,register,1({TENANT},${{CUT(EXTEN,-,2)}},${{DEMO_REF}}))
- same => n,Set(__DEMO_REF=${{DEMO_REF}})
- same => n,GotoIf($["${{CUT(EXTEN,-,1)}}"="socket"]?socket)
- same => n,Dial(PJSIP/{ai_sip.ENDPOINT},10,gb(demo-header^s^1))
- same => n,Goto(takeover-fallback,s,1)
- same => n(socket),Dial({socket_dial},10,g)
- same => n,Goto(takeover-fallback,s,1)
-
-[demo-header]
-exten => s,1,Set(PJSIP_HEADER(add,{ai_sip.REF_HEADER})=${{DEMO_REF}})
- same => n,Gosub(ai-mark,s,1)
- same => n,Return()
-
-[demo-nothing]
-exten => _X!,1,Hangup(1)
-"""
+async def _ended(exchange: Exchange) -> None:
+    """Raises NotProvided when a PBX ends by itself: without it there is nothing to show."""
+    await ended(exchange.pid)
+    raise NotProvided(f"{exchange.title.partition(' ')[0]} ended by itself; start the demo again")
