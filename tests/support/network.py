@@ -1,12 +1,30 @@
 """Network faults without root: UDP and TCP forwarders that can delay, drop and cut what passes."""
 
 import asyncio
+import itertools
 import random
 import socket
 import struct
+from collections.abc import Callable
 from typing import Self
 
 Address = tuple[str, int]
+Road = Callable[[int], float | None]
+"Number of a packet of sound in its direction -> seconds that it takes, None if it is lost."
+
+
+def lossy(share: float) -> Road:
+    """Loses this part of the packets, the same ones each time."""
+    chance = random.Random(round(share * 1000))
+    lost = [chance.random() < share for _ in range(10_000)]
+    return lambda number: None if lost[number % len(lost)] else 0.0
+
+
+def jittery(worst: float) -> Road:
+    """Each packet takes 0 to `worst` seconds, so that they overtake each other: the same each time."""
+    chance = random.Random(60)
+    late = [chance.uniform(0, worst) for _ in range(10_000)]
+    return lambda number: late[number % len(late)]
 
 
 class UdpForwarder(asyncio.DatagramProtocol):
@@ -18,7 +36,9 @@ class UdpForwarder(asyncio.DatagramProtocol):
         self.delay = 0.0  # seconds, each way
         self.jitter = 0.0  # up to so many seconds more
         self.cut = False  # nothing passes while true
+        self.road: Road | None = None  # what becomes of RTP, each way, besides the above
         self.passed = self.dropped = 0
+        self._numbers = {True: itertools.count(), False: itertools.count()}
         self._random = random.Random(seed)
         self._transport: asyncio.DatagramTransport | None = None
         self._backs: dict[Address, asyncio.DatagramTransport] = {}
@@ -79,12 +99,23 @@ class UdpForwarder(asyncio.DatagramProtocol):
         if self.cut or self._random.random() < self.loss:
             self.dropped += 1
             return
-        self.passed += 1
         late = self.delay + self._random.random() * self.jitter
+        if self.road is not None and _is_sound(data):
+            taken = self.road(next(self._numbers[to == self.target]))
+            if taken is None:
+                self.dropped += 1
+                return
+            late += taken
+        self.passed += 1
         if late <= 0:
             transport.sendto(data, to)
         else:
             asyncio.get_running_loop().call_later(late, _send_late, transport, data, to)
+
+
+def _is_sound(data: bytes) -> bool:
+    """RTP, and neither RTCP nor STUN nor DTLS (RFC 7983 section 7, RFC 5761 section 4)."""
+    return len(data) > 1 and data[0] & 0xC0 == 0x80 and not 192 <= data[1] <= 223
 
 
 def _send_late(transport: asyncio.DatagramTransport, data: bytes, to: Address) -> None:
