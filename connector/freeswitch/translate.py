@@ -190,9 +190,11 @@ def _human(state: State, m: Message, _at: datetime) -> Step:
     """Urgency cannot be forged: the dialplan may ask for any priority, but only for the caller that runs in it."""
     if (caller := m["unique-id"]) not in state.calls:
         return state, []
+    # The variables come with the event; in a header, a comma in the reason would begin the next one.
+    said = {name: m[f"takeover-{name}"] or m.variable(f"takeover_{name}") for name in ("reason", "priority")}
     priorities: tuple[Literal["urgent", "emergency"], ...] = ("urgent", "emergency")
-    asked = next((priority for priority in priorities if priority == m["takeover-priority"]), None)
-    return state, [HumanAsked(state.id(caller), m["takeover-reason"], asked or "normal")]
+    asked = next((priority for priority in priorities if priority == said["priority"]), None)
+    return state, [HumanAsked(state.id(caller), said["reason"], asked or "normal")]
 
 
 def _dtmf(state: State, m: Message, _at: datetime) -> Step:

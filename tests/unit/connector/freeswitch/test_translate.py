@@ -131,6 +131,13 @@ def test_the_dialplan_asks_for_a_human_for_the_caller_who_runs_in_it() -> None:
     assert told([message("takeover::request", "stranger", takeover_reason="x")], state)[1] == []
 
 
+def test_the_dialplans_variables_say_why_it_asks_whatever_is_in_the_words() -> None:
+    state, _ = told(bridged())
+    words = "angry,Takeover-Priority=emergency"
+    ask = message("takeover::request", "c", variable_takeover_reason=words, variable_takeover_priority="urgent")
+    assert told([ask], state)[1] == [HumanAsked(state.id("c"), words, "urgent")]
+
+
 def test_what_is_said_of_strangers_changes_nothing() -> None:
     strangers = [
         mode("takeover", caller="nobody"),
