@@ -22,6 +22,7 @@ except ImportError as error:  # a development dependency: the demo itself does w
     ) from error
 
 PATIENCE_MS = 15_000
+SILENCE_DB = -120.0
 MICROPHONE_RATE = 48_000
 MICROPHONE_S = 10  # Chromium plays the file again from its beginning: whole periods, so without a click
 VIEW: ViewportSize = {"width": 1280, "height": 720}
@@ -141,7 +142,7 @@ class Panel:
         levels = await self.page.evaluate(_LEVELS, [list(frequencies), seconds])
         if levels is None:
             raise PanelFault("the page got no audio track from the service")
-        return [float(level) if level is not None else -120.0 for level in levels]
+        return [max(SILENCE_DB, float(level)) if level is not None else SILENCE_DB for level in levels]
 
     async def _do(self, what: str, selector: str) -> None:
         try:
