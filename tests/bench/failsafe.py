@@ -1,11 +1,12 @@
 """What the caller goes through when something breaks: `python -m tests.bench.failsafe --json [--rows a,b] [--n 20]`.
 
-Every row breaks one thing under several calls at once, each in takeover (T1, T2 and T4 in turn), and looks at every
+Every row breaks one thing under several calls at once, each in takeover (all topologies in turn), and looks at every
 caller: `ai_back_ms` from the fault (where nothing is to end a takeover, from the request to give back afterwards) to
 the AI's tone at the caller; `caller_dropped` counts callers whose call ended without their wish; `channels_left`
 those that the PBX still had afterwards; `registry_equal` says whether the service showed exactly the PBX's calls and
 agents after each fault. `faults` lists in words what broke a promise, and is missing where nothing did.
 
+`--pbx=freeswitch` does the same on the FreeSWITCH that `FREESWITCH_HOME` names; what the rows `ami_*` cut is then ESL.
 `n` counts callers; a PBX that is restarted loses its calls by itself, they are no `caller_dropped`.
 """
 
@@ -18,11 +19,14 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from tests.support.exchange import Exchange
 from tests.support.faults import ROWS, Outcome, Report
 from tests.support.figures import spread
+from tests.support.freeswitch import TOPOLOGIES as FS_TOPOLOGIES
 from tests.support.stack import Stack
-from web.demo import asterisk
 from web.demo.asterisk import Installation
+
+from .switch import exchange
 
 CALLS = 5
 "Calls at once under one fault."
@@ -36,14 +40,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-async def measure(installation: Installation, row: str, count: int) -> dict[str, Any]:
+async def measure(ground: Installation | Exchange, row: str, count: int) -> dict[str, Any]:
     """One row, on a stack of its own, until `count` callers went through it."""
     size = min(MORE_CALLS.get(row, CALLS), count)
     outcomes: list[Outcome] = []
     reports: list[Report] = []
     faults: list[str] = []
     begun = time.monotonic()
-    async with Stack(installation, staff=size, cuttable=row in CUTTABLE) as stack:
+    async with Stack(ground, staff=size, cuttable=row in CUTTABLE) as stack:
         while len(outcomes) < count:
             try:
                 report = await ROWS[row](stack, min(size, count - len(outcomes)))
@@ -73,12 +77,13 @@ def _figures(outcomes: Sequence[Outcome], reports: Sequence[Report], faults: Seq
     }
 
 
-async def bench(rows: Sequence[str], count: int) -> dict[str, Any]:
+async def bench(pbx: str, topologies: Sequence[str], rows: Sequence[str], count: int) -> dict[str, Any]:
     """Row after row: two at once would measure each other."""
-    installation = await asterisk.provide(say)
-    figures: dict[str, Any] = {"pbx": f"asterisk {installation.version}"}
+    figures: dict[str, Any] = {}
     for row in rows:
-        figures[row] = await measure(installation, row, min(count, RESTARTS) if row == "pbx_restart" else count)
+        async with exchange(pbx, topologies) as (name, ground):
+            figures["pbx"] = name
+            figures[row] = await measure(ground, row, min(count, RESTARTS) if row == "pbx_restart" else count)
         say(f"{row}: {json.dumps(figures[row])}")
     return figures
 
@@ -89,11 +94,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output (always)")
     parser.add_argument("--n", type=int, default=20, help="callers per row; a restart of the PBX counts at most 5")
     parser.add_argument("--rows", default=",".join(ROWS), help="which, separated by commas")
+    parser.add_argument("--pbx", choices=["asterisk", "freeswitch"], default="asterisk")
+    parser.add_argument("--topologies", default=",".join(FS_TOPOLOGIES), help="which, on a FreeSWITCH")
     arguments = parser.parse_args()
     rows = arguments.rows.split(",")
     if unknown := [row for row in rows if row not in ROWS]:
         parser.error(f"--rows: there is no {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    print(json.dumps(asyncio.run(bench(rows, arguments.n))))
+    print(json.dumps(asyncio.run(bench(arguments.pbx, arguments.topologies.split(","), rows, arguments.n))))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """How fast and how cleanly the caller changes from the AI to the agent and back: `python -m tests.bench.switch --json`.
 
-The whole real path: HTTP -> service -> AMI -> Asterisk -> AudioSocket -> media worker <- WebRTC <- agent; the caller
-is a SIP/RTP phone that notes the kernel's time stamp of each packet, the register hook is in the dialplan. Times run
-from the moment the client sends its request, all on CLOCK_MONOTONIC:
+The whole real path: HTTP -> service -> AMI -> Asterisk -> AudioSocket -> media worker <- WebRTC <- agent, or with
+`--pbx=freeswitch` ESL and SIP; the caller is a SIP/RTP phone that notes the kernel's time stamp of each packet, the
+register hook is in the dialplan. Times run from the moment the client sends its request, all on CLOCK_MONOTONIC:
 
 - `agent_heard_ms`: to the first window of 10 ms with the agent's tone (there to stay), by arrival at the caller
 - `ai_last_heard_ms`: to the last such window with the AI's tone, 0 if none came
 - `hole_ms`: longest time without either tone, from 100 ms before the request to 0.8 s after it; the same for the
   return. With frames of 20 ms and no hole at all this is what they jitter
-- `rtp`: of all the caller received in these calls
+- `rtp`: of all the caller received in these calls; `sequence_breaks` are steps of the sequence number other than one
+  within an SSRC, `reinvites` those that the caller's phone was sent
 - `delay_ms`: medians. From the frame of the microphone that changes its tone to the caller, and from the caller's
   frame to the agent's network (a browser's own buffer comes on top)
 
@@ -23,17 +24,31 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from tests.support.agent import Unexpected
+from tests.support.exchange import Exchange, ExchangeCall
 from tests.support.figures import spread
 from tests.support.fleet import RemoteAgent
-from tests.support.hearing import STALL_MS, Joined, Returned, Unheard, joined, longest_gap, returned
-from tests.support.lab import LabCall, Topology
+from tests.support.freeswitch import TOPOLOGIES as FS_TOPOLOGIES
+from tests.support.freeswitch import FsLab, Instance
+from tests.support.hearing import (
+    STALL_MS,
+    Joined,
+    Returned,
+    Unheard,
+    joined,
+    longest_gap,
+    returned,
+    sequence_breaks,
+)
 from tests.support.stack import Stack, Taken, heard
 from web.demo import asterisk
+from web.demo import freeswitch as demo
+from web.demo.asterisk import Installation
 from web.demo.sip import SipCall
 from web.demo.tones import AGENT_HZ, CALLER_HZ
 from web.demo.voice import Tone
@@ -60,6 +75,8 @@ class Rounds:
     to_agent: list[float] = field(default_factory=list)
     lost: int = 0
     ssrc_changes: int = 0
+    sequence_breaks: int = 0
+    reinvites: int = 0
     max_gap_ms: float = 0.0
     faults: list[str] = field(default_factory=list)
 
@@ -73,13 +90,19 @@ class Rounds:
             "hole_ms": spread(one.hole for one in self.joins),
             "return_ai_heard_ms": spread(one.ai_heard for one in self.returns),
             "return_hole_ms": spread(one.hole for one in self.returns),
-            "rtp": {"lost": self.lost, "ssrc_changes": self.ssrc_changes, "max_gap_ms": round(self.max_gap_ms, 1)},
+            "rtp": {
+                "lost": self.lost,
+                "sequence_breaks": self.sequence_breaks,
+                "ssrc_changes": self.ssrc_changes,
+                "reinvites": self.reinvites,
+                "max_gap_ms": round(self.max_gap_ms, 1),
+            },
             "delay_ms": {name: round(statistics.median(all_), 1) if all_ else None for name, all_ in delays.items()},
             **({"faults": self.faults} if self.faults else {}),
         }
 
 
-async def measure(stack: Stack, topology: Topology, count: int) -> dict[str, Any]:
+async def measure(stack: Stack, topology: str, count: int) -> dict[str, Any]:
     """`count` takeovers and returns of one topology."""
     rounds = Rounds()
     done = 0
@@ -93,9 +116,11 @@ async def measure(stack: Stack, topology: Topology, count: int) -> dict[str, Any
             except (Unexpected, Unheard) as error:
                 rounds.faults.append(str(error))
                 say(f"{topology}: {error}")
-        report = call.rtp.report(since, time.monotonic())
+        report = call.caller.media.report(since, time.monotonic())
         rounds.lost += report.lost
+        rounds.sequence_breaks += sequence_breaks(call.caller.media.packets, since)
         rounds.ssrc_changes += report.ssrc_changes
+        rounds.reinvites += call.caller.reinvites
         rounds.max_gap_ms = max(rounds.max_gap_ms, report.max_gap_ms)
         await call.hangup()
         done += wanted
@@ -103,7 +128,7 @@ async def measure(stack: Stack, topology: Topology, count: int) -> dict[str, Any
     return rounds.figures()
 
 
-async def _round(stack: Stack, call: LabCall, rounds: Rounds) -> None:
+async def _round(stack: Stack, call: ExchangeCall, rounds: Rounds) -> None:
     await asyncio.sleep(random.uniform(0.05, 0.09))  # not in step with the frames
     recording = call.caller.recording
     taken = await stack.engage(call, stack.agents[0])
@@ -175,7 +200,7 @@ async def soak(stack: Stack, count: int) -> dict[str, Any]:
     calls = [await stack.lab.call("T1") for _ in range(SOAK_CALLS)]
     todo = iter(range(count))
 
-    async def go(call: LabCall, agent: RemoteAgent) -> None:
+    async def go(call: ExchangeCall, agent: RemoteAgent) -> None:
         for _ in todo:
             try:
                 await _join(stack, call, agent, result)
@@ -191,7 +216,7 @@ async def soak(stack: Stack, count: int) -> dict[str, Any]:
     return result.figures()
 
 
-async def _join(stack: Stack, call: LabCall, agent: RemoteAgent, result: Soak) -> None:
+async def _join(stack: Stack, call: ExchangeCall, agent: RemoteAgent, result: Soak) -> None:
     await asyncio.sleep(SOAK_PAUSE_S + random.uniform(0, 0.1))
     legs = [leg for leg in (call.caller, call.ai) if isinstance(leg, SipCall)]
     for leg in legs:
@@ -208,14 +233,27 @@ async def _join(stack: Stack, call: LabCall, agent: RemoteAgent, result: Soak) -
         result.healed += back
 
 
-async def bench(topologies: Sequence[Topology], count: int, joins: int) -> dict[str, Any]:
+@asynccontextmanager
+async def exchange(pbx: str, topologies: Sequence[str]) -> AsyncIterator[tuple[str, Installation | Exchange]]:
+    """What is measured, by name, and what a `Stack` is built on. Raises NotProvided."""
+    if pbx == "asterisk":
+        installation = await asterisk.provide(say)
+        yield f"asterisk {installation.version}", installation
+        return
+    found = demo.find()
+    async with Instance(found.program.parents[1]) as instance:
+        chosen = [topology for topology in FS_TOPOLOGIES if topology in topologies]
+        yield f"freeswitch {found.version}", FsLab(instance, fallback=True, topologies=chosen)
+
+
+async def bench(pbx: str, topologies: Sequence[str], count: int, joins: int) -> dict[str, Any]:
     """Everything, as one JSON object."""
-    installation = await asterisk.provide(say)
-    figures: dict[str, Any] = {"pbx": f"asterisk {installation.version}"}
-    async with Stack(installation, staff=SOAK_CALLS) as stack:
-        measured = {topology: await measure(stack, topology, count) for topology in topologies}
+    async with exchange(pbx, topologies) as (name, ground), Stack(ground, staff=SOAK_CALLS) as stack:
+        figures: dict[str, Any] = {"pbx": name}
+        chosen = [topology for topology in stack.lab.topologies if topology in topologies]
+        measured = {topology: await measure(stack, topology, count) for topology in chosen}
         figures["soak"] = await soak(stack, joins)
-    figures["topologies"] = measured
+        figures["topologies"] = measured
     return figures
 
 
@@ -225,11 +263,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output (always)")
     parser.add_argument("--n", type=int, default=30, help="takeovers and returns per topology")
     parser.add_argument("--soak", type=int, default=300, help="joins of the soak on T1")
-    parser.add_argument("--pbx", choices=["asterisk"], default="asterisk")
-    parser.add_argument("--topologies", default="T1,T2,T4", help="which, separated by commas")
+    parser.add_argument("--pbx", choices=["asterisk", "freeswitch"], default="asterisk")
+    parser.add_argument("--topologies", default="T1,T2,T3,T4", help="which of those the PBX has, separated by commas")
     arguments = parser.parse_args()
-    chosen = [topology for topology in get_args(Topology) if topology in arguments.topologies.split(",")]
-    print(json.dumps(asyncio.run(bench(chosen, arguments.n, arguments.soak))))
+    chosen = arguments.topologies.split(",")
+    print(json.dumps(asyncio.run(bench(arguments.pbx, chosen, arguments.n, arguments.soak))))
 
 
 if __name__ == "__main__":

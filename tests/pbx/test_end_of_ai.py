@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.support.exchange import FALLBACK_HZ
 from tests.support.lab import TOPOLOGIES, Lab, LabCall, Topology, any_tone
-from tests.support.stack import DIALPLAN, FALLBACK_HZ, GLOBALS
+from tests.support.stack import DIALPLAN, GLOBALS
 from web.demo.asterisk import Installation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

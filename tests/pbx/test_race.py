@@ -78,4 +78,4 @@ async def _rounds(stack: Stack, pairs: list[Pair]) -> None:
             tasks.create_task(go(pair, stack.id_of(call)))
     assert wins.total() == ROUNDS
     assert not any(call.caller.ended.is_set() for call in calls)
-    assert await stack.agent_channels() == []
+    assert await stack.lab.agent_channels() == []

@@ -9,12 +9,12 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from web.demo.tones import AGENT_HZ, AI_HZ
 
 from . import processes
-from .stack import FALLBACK_HZ, Stack, Taken, heard
+from .exchange import FALLBACK_HZ
+from .stack import Stack, Taken, heard
 
 WITHIN_S = 9.0  # for the AI to come back: the PBX's dead-man acts after 5
 LEFT_S = 2.0  # for the last channel to go
@@ -127,9 +127,9 @@ async def ami_cut_2s(stack: Stack, size: int) -> Report:
     """AMI is away for two seconds: no takeover ends. Afterwards they are given back."""
     taken = await stack.take(size)
     cut = time.monotonic()
-    stack.ami.cut()
+    stack.control.cut()
     await asyncio.sleep(2)
-    stack.ami.mend()
+    stack.control.mend()
     return await _survived(stack, taken, cut)
 
 
@@ -137,10 +137,10 @@ async def ami_reset_2s(stack: Stack, size: int) -> Report:
     """The same with the connection reset, and new ones refused."""
     taken = await stack.take(size)
     cut = time.monotonic()
-    stack.ami.refuse = True
-    stack.ami.abort()
+    stack.control.refuse = True
+    stack.control.abort()
     await asyncio.sleep(2)
-    stack.ami.refuse = False
+    stack.control.refuse = False
     return await _survived(stack, taken, cut)
 
 
@@ -170,20 +170,19 @@ async def ami_cut_20s(stack: Stack, size: int) -> Report:
     """AMI is away for twenty seconds: the PBX's dead-man gives the calls back; the service learns of it afterwards."""
     taken = await stack.take(size)
     at = time.monotonic()
-    stack.ami.cut()
+    stack.control.cut()
     try:
         report = await _ai_is_back(stack, taken, at)
         await asyncio.sleep(max(0.0, at + 20 - time.monotonic()))
     finally:
-        stack.ami.mend()
+        stack.control.mend()
     return await _all_in_order(stack, taken, report, within=15)
 
 
 async def pbx_restart(stack: Stack, size: int) -> Report:
     """The PBX is killed and started again. Its calls die with it; afterwards everything works as before."""
     lost = await stack.take(size)
-    await stack.lab.pbx.restart()
-    stack.lab.watch()
+    await stack.lab.restart()
     booted = time.monotonic()
     await stack.server.ready()
     recovered_ms = (time.monotonic() - booted) * 1000
@@ -206,7 +205,8 @@ async def pbx_restart(stack: Stack, size: int) -> Report:
 
 async def ai_hangup(stack: Stack, size: int) -> Report:
     """The AI hangs up during the takeover: caller and agent go on. Then the agent leaves: the fallback."""
-    taken = await stack.take(size, options=_with_and_without_g)
+    endings = stack.lab.endings
+    taken = await stack.take(size, options=lambda number: endings[number % len(endings)])
     at = await _ai_hangs_up(taken)
     await asyncio.sleep(1.5)
     report = Report([Outcome(figures={"agent_kept_ms_gap": _agent_gap(one, at)}) for one in taken])
@@ -217,7 +217,7 @@ async def ai_hangup(stack: Stack, size: int) -> Report:
 
 async def ai_hangup_then_agent_dies(stack: Stack, size: int) -> Report:
     """The AI hangs up, then the workers are killed. Every second caller has an AI that the fallback dials once more."""
-    taken = await stack.take(size, options=lambda number: {"redial": "T1"} if number % 2 else {})
+    taken = await stack.take(size, options=lambda number: stack.lab.redials if number % 2 else {})
     at = await _ai_hangs_up(taken)
     await asyncio.sleep(1)
     report = Report([Outcome(figures={"agent_kept_ms_gap": _agent_gap(one, at)}) for one in taken])
@@ -239,17 +239,17 @@ async def ai_hangup_then_agent_dies(stack: Stack, size: int) -> Report:
 async def caller_hangup(stack: Stack, size: int) -> Report:
     """The callers hang up: nobody is left behind."""
     taken = await stack.take(size)
-    mark, at = len(stack.lab.events), time.monotonic()
+    at = time.monotonic()
     await asyncio.gather(*(one.call.caller.hangup() for one in taken))
     report = Report()
     try:
         await stack.lab.no_channels(LEFT_S)
     except AssertionError as error:
         report.faults.append(str(error))
-    gone = [event.at for event in stack.lab.events[mark:] if event.event == "Hangup"]
+    gone = stack.lab.hangups(at)
     report.outcomes = [Outcome(figures={"all_gone_ms": (max(gone, default=at) - at) * 1000}) for _ in taken]
     report.registry_equal = await stack.equal(stack.server)
-    report.channels_left = len(await stack.lab.pbx.channels())
+    report.channels_left = len(await stack.lab.channels())
     for one in taken:
         if (why := await _told(one)) != "caller-hangup":
             report.faults.append(f"the agent was told {why!r} instead of caller-hangup")
@@ -264,10 +264,6 @@ async def _told(one: Taken) -> str:
         if ended is not None or time.monotonic() > deadline:
             return "" if ended is None else ended[1]
         await asyncio.sleep(0.05)
-
-
-def _with_and_without_g(number: int) -> Mapping[str, Any]:
-    return {"options": "gb(ai-mark^s^1)" if number % 2 else "b(ai-mark^s^1)"}
 
 
 async def _ai_hangs_up(taken: Sequence[Taken]) -> float:
@@ -353,7 +349,7 @@ def _outcome(one: Taken, since: float, back: float | None) -> Outcome:
 
 async def _agents_left(stack: Stack) -> int:
     deadline = time.monotonic() + LEFT_S
-    while left := await stack.agent_channels():
+    while left := await stack.lab.agent_channels():
         if time.monotonic() > deadline:
             return len(left)
         await asyncio.sleep(0.05)
@@ -374,7 +370,7 @@ async def _all_in_order(
     await asyncio.gather(*(one.call.hangup() for one in taken))
     with contextlib.suppress(AssertionError):  # counted instead
         await stack.lab.no_channels(LEFT_S)
-    report.channels_left += len(await stack.lab.pbx.channels())
+    report.channels_left += len(await stack.lab.channels())
     if not report.registry_equal:
         report.faults.append("the registry differs from the PBX")
     if report.channels_left:

@@ -87,6 +87,16 @@ def _hole(recording: Recording, sent: float, until: float) -> float:
     return any_voice.hole_ms(since, until)
 
 
+def sequence_breaks(packets: Sequence[Packet], since: float) -> int:
+    """Steps of the sequence number other than one between packets of the same SSRC that came after `since`."""
+    came = [packet for packet in packets if packet.at >= since]
+    return sum(
+        (later.sequence - earlier.sequence) & 0xFFFF != 1
+        for earlier, later in itertools.pairwise(came)
+        if later.ssrc == earlier.ssrc
+    )
+
+
 def longest_gap(packets: Sequence[Packet], since: float, until: float) -> tuple[float, bool]:
     """Longest time without a packet that begins in [since, until), in ms, and whether packets came again after it."""
     edges = [since, *(packet.at for packet in packets if since <= packet.at < until), until]

@@ -6,10 +6,10 @@ Tones: caller 400 Hz, AI 900 Hz, agent 1500 Hz. All times are `time.monotonic()`
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from web.demo.ami import AmiMessage
 from web.demo.asterisk import Installation, Instance
@@ -26,6 +26,9 @@ Topology = Literal["T1", "T2", "T4"]
 TOPOLOGIES: tuple[Topology, ...] = ("T1", "T2", "T4")
 ROLES = {"caller": CALLER_HZ, "ai": AI_HZ, "agent": AGENT_HZ}
 SETTLE_S = 0.3
+ENDINGS = ({"options": "b(ai-mark^s^1)"}, {"options": "gb(ai-mark^s^1)"})
+"""Options of Dial: at the AI's end the caller's dialplan ends too, or goes on."""
+_AGENTS = "takeover-agent"  # the context that every agent's channel is in
 
 # The lab's phone says in headers what it wishes, so that one dialplan serves every test.
 DIALPLAN = """
@@ -90,6 +93,9 @@ class Lab:
     direct_media: bool = False
     extra: Mapping[str, str] = field(default_factory=dict)  # more Asterisk configuration files
     dialplan: str = ""  # more dialplan
+    topologies: Sequence[Topology] = field(default=TOPOLOGIES, init=False)
+    endings: Sequence[Mapping[str, Any]] = field(default=ENDINGS, init=False)
+    redials: Mapping[str, Any] = field(default_factory=lambda: {"redial": "T1"}, init=False)
 
     def __post_init__(self) -> None:
         self.ais = Ais(self.codec)
@@ -208,6 +214,42 @@ class Lab:
             elif _fits(message, name, fields):
                 self._waiting.remove(entry)
                 future.set_result(message)
+
+    # ---- as an exchange ----
+
+    @property
+    def control(self) -> tuple[str, int]:
+        """Where AMI is."""
+        return self.pbx.ami.host, self.pbx.ami.port
+
+    def service_settings(self, port: int) -> dict[str, Any]:
+        """This Asterisk in the service's settings, AMI behind a forwarder."""
+        ami = self.pbx.ami
+        return {"host": "127.0.0.1", "port": port, "username": ami.user, "secret": ami.secret}
+
+    async def channels(self) -> list[str]:
+        """Full names of the channels that exist."""
+        return await self.pbx.channels()
+
+    async def agent_channels(self) -> list[str]:
+        """Names of the agents' channels that the PBX has."""
+        return [row[0] for row in await self._rows() if row[1] == _AGENTS]
+
+    async def callers(self) -> set[str]:
+        """Ids of the callers' channels that the PBX has."""
+        return {row[-1] for row in await self._rows() if row[0].startswith("PJSIP/caller-")}
+
+    async def restart(self) -> None:
+        """Asterisk is killed and started again."""
+        await self.pbx.restart()
+        self.watch()
+
+    def hangups(self, since: float) -> list[float]:
+        """When channels ended, as AMI said it."""
+        return [event.at for event in self.events if event.event == "Hangup" and event.at >= since]
+
+    async def _rows(self) -> list[list[str]]:
+        return [row.split("!") for row in await self.pbx.command("core show channels concise") if "!" in row]
 
     async def no_channels(self, within: float = 5) -> None:
         """Returns when the PBX has no channel left; AssertionError with their names after `within` seconds."""

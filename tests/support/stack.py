@@ -1,6 +1,7 @@
-"""The whole real path: agents -> HTTP and WebRTC -> service -> AMI -> Asterisk <- AudioSocket <- worker; callers, AIs.
+"""The whole real path: agents -> HTTP and WebRTC -> service -> PBX <- worker; callers, AIs.
 
-Between the service and AMI lies a forwarder, so that the connection can be cut. The agents have processes of their own.
+The PBX is an Asterisk (AMI, AudioSocket) or a FreeSWITCH (ESL, SIP). Between the service and AMI or ESL lies a
+forwarder, so that the connection can be cut. The agents have processes of their own.
 """
 
 import asyncio
@@ -15,15 +16,15 @@ from web.demo.asterisk import Installation
 from web.demo.tones import AGENT_HZ, AI_HZ
 
 from .agent import Json, Unexpected
+from .exchange import FALLBACK_HZ, Exchange, ExchangeCall
 from .fleet import Fleet, RemoteAgent, fleet
 from .hearing import first_heard
-from .lab import TOPOLOGIES, Lab, LabCall, Topology
+from .lab import Lab
 from .network import TcpForwarder
 from .processes import children
 from .server import Server
 
 PBX = "lab"
-FALLBACK_HZ = 700
 LOOK_S = 0.2
 GLOBALS = {"TK_FALLBACK": "lab-fallback,s,1"}
 DIALPLAN = f"""
@@ -32,14 +33,13 @@ exten => s,1,Answer()
  same => n,Playtones({FALLBACK_HZ})
  same => n,Wait(600)
 """
-_AGENTS = "takeover-agent"  # the context that every agent's channel is in
 
 
 @dataclass(eq=False)
 class Taken:
     """A call in takeover."""
 
-    call: LabCall
+    call: ExchangeCall
     agent: RemoteAgent
     id: str  # of the call, in the API
     engagement: str
@@ -64,7 +64,8 @@ class Comparison:
 class Stack:
     """An async context manager; inside, everything is up and `staff` agents are on duty."""
 
-    installation: Installation
+    ground: Installation | Exchange
+    """An Asterisk that gets our lab, or a PBX of either kind with its people."""
     staff: int = 1
     cuttable: bool = False  # the agents' network
     agents: list[RemoteAgent] = field(default_factory=list, init=False)
@@ -73,9 +74,8 @@ class Stack:
         self._parts = AsyncExitStack()
         self._second: tuple[Server, list[RemoteAgent]] | None = None
         try:
-            self.lab = await self._parts.enter_async_context(Lab(self.installation, globals=GLOBALS, dialplan=DIALPLAN))
-            ami = self.lab.pbx.ami
-            self.ami = await self._parts.enter_async_context(TcpForwarder((ami.host, ami.port)))
+            self.lab: Exchange = await self._parts.enter_async_context(self._exchange())
+            self.control = await self._parts.enter_async_context(TcpForwarder(self.lab.control))
             self.server = await self._service("first")
             await self.hire()
         except BaseException:
@@ -90,15 +90,16 @@ class Stack:
         gc.unfreeze()
         await self._parts.aclose()
 
+    def _exchange(self) -> Exchange:
+        if isinstance(self.ground, Installation):
+            return Lab(self.ground, globals=GLOBALS, dialplan=DIALPLAN)
+        return self.ground
+
     # ---- services and agents ----
 
     async def _service(self, instance: str) -> Server:
         """A service of its own (store, workers, port) on the one PBX; returns when it is ready."""
-        ami = self.lab.pbx.ami
-        server = Server(
-            instance=instance,
-            pbx={PBX: {"host": "127.0.0.1", "port": self.ami.port, "username": ami.user, "secret": ami.secret}},
-        )
+        server = Server(instance=instance, pbx={PBX: self.lab.service_settings(self.control.port)})
         return await self._parts.enter_async_context(server)
 
     async def hire(self) -> None:
@@ -134,20 +135,21 @@ class Stack:
     # ---- calls ----
 
     @staticmethod
-    def id_of(call: LabCall) -> str:
+    def id_of(call: ExchangeCall) -> str:
         """The call's id in the API."""
         return f"{PBX}~{call.uniqueid}"
 
     async def take(
         self,
         count: int,
-        topologies: Sequence[Topology] = TOPOLOGIES,
+        topologies: Sequence[str] = (),
         options: Callable[[int], Mapping[str, Any]] = lambda _number: {},
     ) -> list[Taken]:
-        """So many calls at once, each in takeover by an agent of its own; the topologies take turns.
+        """So many calls at once, each in takeover by an agent of its own; the topologies (all of the PBX) take turns.
 
-        `options` are those of `Lab.call`. Returns when every caller hears its agent and not the AI.
+        `options` are those of the PBX's `call`. Returns when every caller hears its agent and not the AI.
         """
+        topologies = topologies or self.lab.topologies
         calls = await asyncio.gather(
             *(self.lab.call(topologies[number % len(topologies)], **options(number)) for number in range(count))
         )
@@ -169,7 +171,7 @@ class Stack:
                 )
         return taken
 
-    async def engage(self, call: LabCall, agent: RemoteAgent) -> Taken:
+    async def engage(self, call: ExchangeCall, agent: RemoteAgent) -> Taken:
         """One takeover, by the API. Raises Unexpected if it is refused."""
         identity = self.id_of(call)
         await agent.seen(identity)
@@ -178,22 +180,16 @@ class Stack:
 
     # ---- truth ----
 
-    async def agent_channels(self) -> list[str]:
-        """Names of the agents' channels that the PBX has."""
-        return [name for name, context in await self._channels() if context == _AGENTS]
-
     async def compare(self, server: Server) -> Comparison:
         """What `server` shows against the PBX's own list of channels."""
-        rows = await self.lab.pbx.command("core show channels concise")
-        names = {row.split("!")[0]: row.split("!")[-1] for row in rows if "!" in row}
         calls: Json = (await server.get("calls")).expect(200)
         shown = {str(call["id"]) for call in calls["calls"]}
-        there = {f"{PBX}~{uniqueid}" for name, uniqueid in names.items() if name.startswith("PJSIP/caller-")}
+        there = {f"{PBX}~{uniqueid}" for uniqueid in await self.lab.callers()}
         return Comparison(
             missing=frozenset(there - shown),
             surplus=frozenset(shown - there),
             engagements=sum(len(call["engagements"]) for call in calls["calls"]),
-            agent_channels=len(await self.agent_channels()),
+            agent_channels=len(await self.lab.agent_channels()),
         )
 
     async def equal(self, server: Server, within: float = 5) -> bool:
@@ -206,12 +202,10 @@ class Stack:
             await asyncio.sleep(0.1)
         return True
 
-    async def _channels(self) -> list[tuple[str, str]]:
-        rows = await self.lab.pbx.command("core show channels concise")
-        return [(row.split("!")[0], row.split("!")[1]) for row in rows if "!" in row]
 
-
-async def heard(call: LabCall, hertz: float, since: float, within: float, *, in_speech: bool = False) -> float | None:
+async def heard(
+    call: ExchangeCall, hertz: float, since: float, within: float, *, in_speech: bool = False
+) -> float | None:
     """When the caller hears this tone after `since`, waiting for it; None if not within so many seconds."""
     recording = call.caller.recording
     await asyncio.sleep(LOOK_S)
