@@ -6,12 +6,21 @@ from datetime import UTC, datetime
 
 from ..adapter.tables import AI_LEFT, Rule, nameless, recognised
 from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
+from .ground import Ground, end
 from .wire import Message
 
 PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
 BYPASSED = (
     "The call's media does not pass through FreeSWITCH (bypass_media or proxy_media), so nobody can be heard in it. "
     "Set both to false for calls with an AI."
+)
+DEAF = (
+    "The settings let this AI hear nothing during a takeover, and an AI on the caller's own channel cannot be deafened "
+    "without deafening the agent. Barge in, or let the dialplan bridge the AI."
+)
+ENDLESS = (
+    "The settings hang this AI up at a takeover, and FreeSWITCH has no command that ends its media bug. Let it wait "
+    "instead, or let the dialplan bridge the AI."
 )
 
 
@@ -41,11 +50,14 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A call, by its caller's uuid. `ai` is empty when the AI has gone."""
+    """A call, by its caller's uuid. `ai` is empty when the AI has gone, or has no channel of its own: then `via` is
+    what it is on the caller's (``media-bug/audio_stream``, ``socket/10.0.0.9:8084 async full``), if that is known."""
 
     ai: str
     ai_name: str
     answered_at: datetime | None
+    topology: Topology = Topology.DIALLED
+    via: str = ""
     left: bool = False
     paired: bool = False
     shown: Call | None = None
@@ -74,6 +86,14 @@ class State:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     calls: Mapping[str, Tracked] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
+    rooms: Mapping[str, str] = field(default_factory=dict)
+    """Channels in a conference, and its id; in the order in which they came."""
+    bugs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Functions of the media bugs on channels, without our own, in their order."""
+    deaf: frozenset[str] = frozenset()
+    """AIs that hear nothing during a takeover."""
+    hung_up: frozenset[str] = frozenset()
+    """AIs that are hung up at a takeover."""
 
     def id(self, caller: str) -> CallId:
         return call_id(self.pbx, caller)
@@ -85,6 +105,18 @@ class State:
     def spoken(self, caller: str) -> bool:
         """Whether an agent speaks in the call."""
         return any(agent.call == caller and agent.mode.speaks for agent in self.agents.values())
+
+    def ground(self, caller: str) -> Ground | None:
+        """Where the call's AI is; None when there is no such call, or no AI in it any more."""
+        call = self.calls.get(caller)
+        if call is None or call.left or not (call.ai or call.topology is Topology.INLINE):
+            return None
+        return Ground(caller, call.ai, call.topology, call.via)
+
+    def alone(self, caller: str, ai: str) -> bool:
+        """Whether nobody else is in the conference of these two."""
+        room = self.rooms.get(caller)
+        return {one for one, where in self.rooms.items() if where == room} <= {caller, ai}
 
 
 def ai_name(state: State, channel: Channel) -> str | None:
@@ -114,8 +146,8 @@ def epoch(text: str, otherwise: datetime) -> datetime:
     return datetime.fromtimestamp(int(text) / (1_000_000 if len(text) > 12 else 1), UTC)
 
 
-def why_not(state: State, caller: str, tracked: Tracked) -> str:
-    """Why nobody can engage in this call; empty when everybody can."""
+def why_not(state: State, caller: str, tracked: Tracked, mode: Mode) -> str:
+    """Why nobody can engage in this call in this mode; empty when everybody can."""
     if state.unfit:
         return state.unfit
     if tracked.paired:
@@ -123,24 +155,31 @@ def why_not(state: State, caller: str, tracked: Tracked) -> str:
     if tracked.left:
         return AI_LEFT
     legs = (state.channels.get(caller), state.channels.get(tracked.ai))
-    return BYPASSED if any(leg is not None and leg.bypassed for leg in legs) else ""
+    if any(leg is not None and leg.bypassed for leg in legs):
+        return BYPASSED
+    ground = state.ground(caller)
+    if mode is not Mode.TAKEOVER or ground is None or not ground.own:
+        return ""
+    if tracked.ai_name in state.deaf:
+        return DEAF
+    return ENDLESS if tracked.ai_name in state.hung_up and end(ground) is None else ""
 
 
 def call_of(state: State, caller: str) -> Call:
     """The call as the domain sees it."""
     tracked, channel = state.calls[caller], state.channels[caller]
     ai, hook = state.channels.get(tracked.ai), state.hooks.get(caller)
-    why = why_not(state, caller, tracked)
+    modes = [(mode, why_not(state, caller, tracked, mode)) for mode in Mode]
     return Call(
         id=state.id(caller),
         pbx=state.pbx,
-        channels=Channels(channel.name, caller, ai.name if ai else "", ai.id if ai else ""),
+        channels=Channels(channel.name, caller, ai.name if ai else tracked.via, ai.id if ai else ""),
         caller=Party(channel.number, channel.caller_name),
         ai=Ai(tracked.ai_name, hook.ref if hook else ""),
         started_at=channel.since,
         answered_at=tracked.answered_at,
-        topology=Topology.DIALLED,
-        modes=tuple(ModeChoice(mode, not why, None if why else "live", why) for mode in Mode),
+        topology=tracked.topology,
+        modes=tuple(ModeChoice(mode, not why, None if why else "live", why) for mode, why in modes),
         tenant=(hook.tenant if hook else "") or "default",
         queue=hook.queue if hook else "",
         recording=hook.recording if hook else "",

@@ -8,6 +8,7 @@ from ..domain.calls import Mode
 from . import wire
 from .client import Connection
 from .facts import Agent
+from .ground import Ground, audible
 
 GONE_STEP_S, GONE_STEPS = 0.05, 40
 
@@ -50,9 +51,11 @@ async def kill(connection: Connection, patches: Sequence[str]) -> None:
     await connection.api(*(f"uuid_kill {patch}" for patch in patches))
 
 
-async def undo(connection: Connection, caller: str, ai: str, patch: str) -> None:
+async def undo(connection: Connection, where: Ground, patch: str) -> None:
     """Ends a leg that did not come into its mode. Its own hook gives the call back, if it had one by then; if not, and
     the floor is still in its name, we do. A floor in another's name is not ours to touch."""
+    caller = where.caller
+    [after] = await connection.api(f"uuid_getvar {patch} takeover_after")
     await kill(connection, [patch])
     for _ in range(GONE_STEPS):
         [there] = await connection.api(f"uuid_exists {patch}")
@@ -62,6 +65,11 @@ async def undo(connection: Connection, caller: str, ai: str, patch: str) -> None
     key = f"{wire.CONTEXT}/{caller}"
     _, holder = await connection.api(f"hash insert_ifempty/{key}/{patch}", f"hash select/{key}")
     if holder == patch:
-        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
-        ours = [f"uuid_setvar {caller} transfer_after_bridge"] if after.startswith("takeover_pair:") else []
-        await connection.api(f"uuid_audio {ai} stop", *ours, f"hash delete_ifmatch/{key}/{patch}")
+        [armed] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
+        place = after if wire.is_place(after) else ""
+        ours = (
+            [f"uuid_setvar {caller} transfer_after_bridge {place}".rstrip()]
+            if armed.startswith("takeover_pair:")
+            else []
+        )
+        await connection.api(audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")

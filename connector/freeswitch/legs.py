@@ -9,6 +9,7 @@ from .facts import Agent
 from .wire import Message
 
 GONE_S = 3.0
+ATTACHED_S = 2.0
 
 Heard = asyncio.Queue[Message | None]
 """What is said about one leg, in order; None when the connection is lost."""
@@ -26,6 +27,8 @@ class Legs:
 
     def hear(self, message: Message) -> None:
         """Takes one event; only notes and wakes."""
+        if message.event == "MEDIA_BUG_START" and message["media-bug-function"] == "eavesdrop":
+            self._watchers.tell(message["unique-id"], message)
         if message.event != "CHANNEL_HANGUP_COMPLETE":
             return
         patch = message["unique-id"]
@@ -81,3 +84,7 @@ class Legs:
     async def gone(self, heard: Heard) -> None:
         """Returns when the leg has ended, its hook included. Raises `PbxTimeout`, `PbxUnavailable`."""
         await self._watchers.next(heard, asyncio.get_running_loop().time() + GONE_S, "release", GONE_S)
+
+    async def attached(self, heard: Heard) -> None:
+        """Returns when a leg eavesdrops on the watched caller. Raises `PbxTimeout`, `PbxUnavailable`."""
+        await self._watchers.next(heard, asyncio.get_running_loop().time() + ATTACHED_S, "engage", ATTACHED_S)

@@ -7,7 +7,6 @@ when it ends, however that happens, is its own `api_hangup_hook` before anything
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,18 +15,19 @@ import structlog
 
 from ..adapter.chores import Chores
 from ..adapter.connected import stay_connected
-from ..adapter.guards import encoded
 from ..adapter.tables import Rule
-from ..domain.calls import Call, Mode, PatchId
+from ..domain.calls import Call, Mode, PatchId, Topology
 from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxUnavailable, VerbRefused
-from ..domain.events import CallGone, PbxEvent, PbxUp, SnapshotTaken
+from ..domain.events import AgentGone, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
-from . import floor, wire
+from . import attach, floor, ground, wire
 from .admission import admit, recheck
 from .client import Address, Connection
+from .entry import Entry, Policy, check, enter, is_gone, now, renewed
 from .facts import PAIRED, Agent, State
+from .ground import OURS, Ground
 from .legs import Legs
-from .resync import Row, missed, resync, rows, worth_a_dump
+from .resync import Look, conferences, missed, resync, rows, worth_a_dump
 from .translate import TRANSFERRED, fold
 from .wire import Message
 
@@ -40,7 +40,6 @@ MEDIA_TIMEOUT_MS = 800
 DIGIT_MS = 120
 LOOK_AGAIN_S = 2.0
 """More than `show` lags behind."""
-_GONE = ("no such channel", "cannot locate session", "cannot find session", "no such session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,8 @@ class FreeSwitchPbx:
         wire.allowed("profile", settings.sip_profile)
         for destination in settings.destinations.values():
             wire.allowed("destination", destination)
-        self._state = State(name, tuple(Rule(ai, re.compile(match)) for ai, match in settings.ais))
+        rules = tuple(Rule(ai, re.compile(match)) for ai, match in settings.ais)
+        self._state = State(name, rules, deaf=settings.deaf, hung_up=settings.hung_up)
         self._connection: Connection | None = None
         self._why = "not connected yet"
         self._legs = Legs(name)
@@ -128,21 +128,25 @@ class FreeSwitchPbx:
 
     async def _read(self, connection: Connection) -> tuple[State, SnapshotTaken]:
         """The truth as of now; what happens meanwhile waits in the queue and is applied after it."""
-        channels, calls, dumps = await self._look(connection)
-        return resync(self._state, channels, calls, dumps, datetime.now(UTC))
+        return resync(self._state, await self._look(connection), datetime.now(UTC))
 
-    async def _look(self, connection: Connection) -> tuple[list[Row], list[Row], dict[str, str]]:
-        channels, calls = map(rows, await connection.api("show channels as json", "show calls as json"))
-        wanted = {*worth_a_dump(self._state, channels, calls), *self._legs.ids()}
+    async def _look(self, connection: Connection) -> Look:
+        listed = await connection.api("show channels as json", "show calls as json", "conference json_list")
+        channels, calls, rooms = rows(listed[0]), rows(listed[1]), conferences(listed[2])
+        wanted = {*worth_a_dump(self._state, channels, calls), *self._legs.ids(), *rooms}
         ids = sorted(channel for channel in wanted if wire.is_id(channel))
         dumps = await connection.api(*(f"uuid_dump {channel} txt" for channel in ids))
-        return channels, calls, dict(zip(ids, dumps, strict=True))
+        bugs = await connection.api(*(f"uuid_buglist {channel}" for channel in ids))
+        found = {
+            channel: [function for function in attach.functions(listing) if function not in OURS]
+            for channel, listing in zip(ids, bugs, strict=True)
+        }
+        return Look(channels, calls, dict(zip(ids, dumps, strict=True)), found, rooms)
 
     async def _look_again(self, connection: Connection) -> None:
         """What began just before we came may not have been in the table yet, and no event tells it to us any more."""
         await asyncio.sleep(LOOK_AGAIN_S)
-        _, calls, dumps = await self._look(connection)
-        for message in missed(self._state, calls, dumps):
+        for message in missed(self._state, await self._look(connection)):
             connection.note(message)
 
     def _take(self, connection: Connection, message: Message) -> list[PbxEvent]:
@@ -153,7 +157,30 @@ class FreeSwitchPbx:
                 ours = [a.patch for a in agents.values() if self._state.id(a.call) == event.call and self._is_ours(a)]
                 if ours and event.why == "transferred":
                     self._chores.start(floor.kill(connection, ours))
+            if isinstance(event, AgentGone):
+                self._tidy(connection, event.call.partition("~")[2])
+        if message.event == "MEDIA_BUG_START" and message["media-bug-function"] not in OURS:
+            self._keep_silent(connection, message["unique-id"])
         return events
+
+    def _tidy(self, connection: Connection, caller: str) -> None:
+        """Takes the placeholder away with the last agent."""
+        where = self._state.ground(caller)
+        if where is None or not where.own or any(agent.call == caller for agent in self._state.agents.values()):
+            return
+
+        async def tidy() -> None:
+            await connection.api(f"uuid_audio {caller} stop")
+
+        self._chores.start(tidy())
+
+    def _keep_silent(self, connection: Connection, caller: str) -> None:
+        """A media bug has begun behind ours: if it is the AI's, who speaks is put behind it again."""
+        where = self._state.ground(caller)
+        agent = next((a for a in self._state.agents.values() if a.call == caller and a.mode.speaks), None)
+        if where is not None and where.own and agent is not None and self._is_ours(agent):
+            entry = Entry(connection, self._legs, agent, where, self._policy(caller), agent.mode)
+            self._chores.start(renewed(entry))
 
     def _is_ours(self, agent: Agent) -> bool:
         return agent.instance == self._instance
@@ -170,16 +197,15 @@ class FreeSwitchPbx:
         connection = self._live()
         patch = PatchId(wire.allowed("uuid", endpoint.uuid))
         caller = wire.allowed("unique id", call.channels.caller_id)
-        if not call.channels.ai_id:
-            raise ChannelGone(self._name, f"the AI's in {call.id}")
-        ai = wire.allowed("unique id", call.channels.ai_id)
+        where = self._ground(caller, call)
         if not endpoint.sip_port:
             raise VerbRefused(self._name, "engage", "the media worker has no SIP port")
-        for channel, there in zip(
-            (caller, ai), await connection.api(f"uuid_exists {caller}", f"uuid_exists {ai}"), strict=True
-        ):
+        channels = (caller, wire.allowed("unique id", where.channel))
+        for channel, there in zip(channels, await connection.api(*map("uuid_exists {}".format, channels)), strict=True):
             if there != "true":
                 raise ChannelGone(self._name, channel)
+        if where.own:
+            await attach.place(connection, where)
         command = wire.originate(
             wire.Patch(
                 host=endpoint.host,
@@ -202,7 +228,7 @@ class FreeSwitchPbx:
                 await connection.api(f"uuid_kill {patch}")
                 raise ChannelGone(self._name, patch)
         try:
-            await self._enter(connection, call, Agent(caller, patch, self._instance, mode, name), ai, before=None)
+            await self._enter(connection, Agent(caller, patch, self._instance, mode, name), where, before=None)
         except BaseException:  # also a cancellation: a leg that nobody knows of must not stay in the call
             self._chores.start(floor.kill(connection, [patch]))
             raise
@@ -219,9 +245,8 @@ class FreeSwitchPbx:
         agent = self._legs.find(patch)
         if agent is None or tracked is None:
             raise ChannelGone(self._name, patch)
-        if not tracked.ai:
-            raise ChannelGone(self._name, f"the AI's in {engaged.call}")
-        await self._enter(connection, tracked.shown, replace(agent, mode=mode), tracked.ai, before=agent.mode)
+        where = self._ground(caller)
+        await self._enter(connection, replace(agent, mode=mode), where, before=agent.mode)
         return replace(engaged, channel=patch, mode=mode)
 
     async def renew(self, engaged: Engaged) -> None:
@@ -230,8 +255,8 @@ class FreeSwitchPbx:
         patch = wire.allowed("uuid", engaged.patch)
         if self._legs.find(patch) is None:
             raise ChannelGone(self._name, patch)
-        *_, noted = await connection.api(*wire.deadman(patch, self._settings.deadman_s, time.time_ns() // 1_000_000))
-        self._check(noted, "renew", patch)
+        *_, noted = await connection.api(*wire.deadman(patch, self._settings.deadman_s, now()))
+        check(self._name, noted, "renew", patch)
 
     async def release(self, engaged: Engaged) -> None:
         """See `ports.Pbx`. Where the leg is still being dialled, it is hung up as soon as it is there."""
@@ -242,13 +267,13 @@ class FreeSwitchPbx:
             [answer] = await connection.api(f"uuid_kill {patch}")
             if answer.startswith("+OK"):
                 await self._legs.gone(heard)
-            elif not _is_gone(answer):
+            elif not is_gone(answer):
                 raise VerbRefused(self._name, "release", answer or "no reason given")
 
     async def hangup(self, call: Call) -> None:
         """See `ports.Pbx`."""
         [answer] = await self._live().api(f"uuid_kill {wire.allowed('unique id', call.channels.caller_id)}")
-        if not answer.startswith("+OK") and not _is_gone(answer):
+        if not answer.startswith("+OK") and not is_gone(answer):
             raise VerbRefused(self._name, "hangup", answer or "no reason given")
 
     async def transfer(self, call: Call, destination: str) -> None:
@@ -261,117 +286,76 @@ class FreeSwitchPbx:
         caller = wire.allowed("unique id", call.channels.caller_id)
         context, extension = wire.allowed("destination", place).split(",")
         agents = [agent.patch for agent in self._state.agents.values() if agent.call == caller]
-        _, _, moved, *_ = await connection.api(
+        before, after = self._parting(caller, agents)
+        answers = await connection.api(
+            *before,
             f"uuid_setvar {caller} takeover_paired_uuid",  # or the agent's end would lead him to the fallback
             f"uuid_setvar {caller} transfer_after_bridge",
             f"uuid_transfer {caller} {extension} XML {context}",
+            *after,
             *(f"uuid_kill {patch}" for patch in agents),
         )
-        self._check(moved, "transfer", caller)
+        moved = answers[len(before) + 2]
+        check(self._name, moved, "transfer", caller)
         await connection.send(wire.event("takeover::transferred", call=caller))
         connection.note(Message({"event-name": TRANSFERRED, "takeover-call": caller}))
 
     async def send_dtmf(self, call: Call, digits: str) -> None:
-        """See `ports.Pbx`. FreeSWITCH queues the digits and sends them one by one."""
+        """See `ports.Pbx`. FreeSWITCH queues the digits and sends them one by one. To an AI on the caller's own channel
+        they come as if he had pressed them."""
         wire.allowed("digits", digits)
-        if not call.channels.ai_id:
+        connection = self._live()
+        where = self._state.ground(call.channels.caller_id)
+        if where is None:
             raise VerbRefused(self._name, "send_dtmf", "the AI has left this call")
-        ai = wire.allowed("unique id", call.channels.ai_id)
-        [answer] = await self._live().api(f"uuid_send_dtmf {ai} {digits}@{DIGIT_MS}")
-        self._check(answer, "send_dtmf", ai)
+        channel, verb = wire.allowed("unique id", where.channel), "uuid_recv_dtmf" if where.own else "uuid_send_dtmf"
+        [answer] = await connection.api(f"{verb} {channel} {digits}@{DIGIT_MS}")
+        check(self._name, answer, "send_dtmf", channel)
+
+    def _parting(self, caller: str, agents: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What is to be done before and after a transfer, where that alone would not part the caller and his AI.
+        Raises `VerbRefused`."""
+        where = self._state.ground(caller)
+        if where is None or where.topology is Topology.DIALLED:
+            return [], []
+        if not where.own:
+            return [], list(ground.end(where) or ()) if self._state.alone(caller, where.ai) else []
+        stop = ground.end(where) if where.bug else ()
+        if stop is None:
+            why = f"FreeSWITCH has no command that ends the AI's media bug ({where.bug}): it would stay with the caller"
+            raise VerbRefused(self._name, "transfer", why)
+        hooks = [f"uuid_setvar {patch} api_hangup_hook" for patch in agents]  # they would act on his new place
+        floors = [f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}" for patch in agents]
+        return [f"uuid_audio {caller} stop", *stop, *hooks, *floors], []
 
     # ---- how a leg comes into a mode ----
 
-    async def _enter(
-        self, connection: Connection, call: Call | None, agent: Agent, ai: str, before: Mode | None
-    ) -> None:
-        """Brings a leg that eavesdrops on the caller into its mode, in the order in which nothing can go wrong for
-        him: the floor, what puts all right at the leg's end, the mute, the agent's voice; and back the other way."""
-        patch, caller, mode = agent.patch, agent.call, agent.mode
-        tracked = self._state.calls.get(caller)
-        name = call.ai.name if call is not None else tracked.ai_name if tracked is not None else ""
-        spoke = before is not None and before.speaks
-        if mode.speaks and not spoke:
-            speaker = await floor.take(connection, agent)
-            if speaker is not None:
-                await floor.refuse(connection, agent, before, speaker)
-                raise AlreadyTaken(self._state.id(caller), speaker or "another service")
+    async def _enter(self, connection: Connection, agent: Agent, where: Ground, before: Mode | None) -> None:
+        entry = Entry(connection, self._legs, agent, where, self._policy(agent.call), before)
         try:
-            await self._carry_out(connection, agent, ai, name, before)
+            await enter(entry)
+        except AlreadyTaken:
+            raise
         except BaseException:  # also a cancellation: half of it must not stay done
-            if mode.speaks:
-                self._chores.start(floor.undo(connection, caller, ai, patch))
+            if agent.mode.speaks:
+                self._chores.start(floor.undo(connection, where, agent.patch))
             raise
 
-    async def _carry_out(self, connection: Connection, agent: Agent, ai: str, name: str, before: Mode | None) -> None:
-        patch, caller, mode = agent.patch, agent.call, agent.mode
-        spoke = before is not None and before.speaks
-        now = time.time_ns() // 1_000_000
-        commands: list[str] = list(wire.deadman(patch, self._settings.deadman_s, now)) if before is None else []
-        muted = ""
-        if mode.speaks and not spoke:
-            [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
-            after = after if wire.is_place(after) else ""
-            commands += [
-                wire.give_back(caller, ai, patch, after),
-                f"uuid_setvar {patch} takeover_after {after}".rstrip(),
-                f"uuid_setvar {patch} takeover_armed {patch}",
-                f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}",
-            ]
-        if mode is Mode.TAKEOVER and before is not Mode.TAKEOVER:
-            muted = wire.mute(caller, ai, patch, "read")
-            commands.append(muted)
-            if name in self._settings.deaf:
-                commands.append(wire.mute(caller, ai, patch, "write"))
-        answers = dict(zip(commands, await connection.api(*commands), strict=True)) if commands else {}
-        if muted and not answers[muted].startswith("+OK"):
-            raise ChannelGone(self._name, ai) if _is_gone(answers[muted]) else self._no("engage", answers[muted])
-        if before is not None or mode is not Mode.MONITOR:
-            reply = await connection.send(wire.eavesdrop(patch, mode))
-            if not reply["reply-text"].startswith("+OK"):
-                raise self._no("switch", reply["reply-text"])
-        commands = []
-        if before is Mode.TAKEOVER and mode is not Mode.TAKEOVER:
-            commands.append(f"uuid_audio {ai} stop")
-        if spoke and not mode.speaks:
-            [after] = await connection.api(f"uuid_getvar {patch} takeover_after")
-            commands += [
-                f"uuid_setvar {caller} transfer_after_bridge {after if wire.is_place(after) else ''}".rstrip(),
-                f"uuid_setvar {patch} takeover_armed",
-                f"uuid_setvar {patch} api_hangup_hook",
-                f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
-            ]
-        if mode is Mode.TAKEOVER and name in self._settings.hung_up:
-            commands.append(f"uuid_kill {ai}")  # the PBX keeps caller and agent together, as at any end of the AI
-        *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {mode.value}")
-        self._check(there, "engage" if before is None else "switch", patch)
-        self._legs.enter(agent)
-        await connection.send(
-            wire.event(
-                "takeover::mode",
-                call=caller,
-                patch=patch,
-                instance=agent.instance,
-                mode=mode.value,
-                name=encoded(agent.name),
-            )
-        )
+    def _policy(self, caller: str) -> Policy:
+        tracked = self._state.calls.get(caller)
+        name = tracked.ai_name if tracked is not None else ""
+        return Policy(self._settings.deadman_s, name in self._settings.deaf, name in self._settings.hung_up)
 
-    def _check(self, answer: str, verb: str, channel: str) -> None:
-        if answer.startswith("+OK"):
-            return
-        if _is_gone(answer):
-            raise ChannelGone(self._name, channel)
-        raise self._no(verb, answer)
-
-    def _no(self, verb: str, answer: str) -> VerbRefused:
-        return VerbRefused(self._name, verb, answer.removeprefix("-ERR").strip() or "no reason given")
+    def _ground(self, caller: str, told: Call | None = None) -> Ground:
+        """Where the AI is by now, or, where it has a channel, as `told`. Raises `ChannelGone` when there is none."""
+        where = self._state.ground(caller)
+        if told is not None and told.topology is not Topology.INLINE:
+            where = Ground(caller, told.channels.ai_id, told.topology) if told.channels.ai_id else None
+        if where is None:
+            raise ChannelGone(self._name, f"the AI's in {self._state.id(caller)}")
+        return where
 
     def _live(self) -> Connection:
         if self._connection is None:
             raise PbxUnavailable(self._name, self._why)
         return self._connection
-
-
-def _is_gone(answer: str) -> bool:
-    return any(words in answer.lower() for words in _GONE)

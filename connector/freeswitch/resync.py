@@ -7,15 +7,16 @@ itself. So what we know already is dumped too, and a channel that has no dump is
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ..adapter.guards import decoded, encoded
-from ..adapter.tables import mode_of
-from ..domain.calls import PatchId
+from ..adapter.tables import mode_of, put
+from ..domain.calls import PatchId, Topology
 from ..domain.events import CallChanged, SnapshotTaken
 from .facts import Agent, Channel, State, Tracked, ai_name, epoch
-from .translate import pair, present, seen, show_all
+from .ground import BUG
+from .translate import APPLICATIONS, gather, inline, pair, present, seen, show_all
 from .wire import Message, parse_event
 
 Row = Mapping[str, str]
@@ -31,14 +32,60 @@ def rows(text: str) -> list[Row]:
     return [{str(key): str(value) for key, value in row.items()} for row in listed if isinstance(row, dict)]
 
 
+def conferences(text: str) -> dict[str, str]:
+    """Channels and the conference each is in, from `conference json_list`; none without mod_conference."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return {}
+    listed = [room for room in tree if isinstance(room, dict)] if isinstance(tree, list) else []
+    found: dict[str, str] = {}
+    for room in listed:
+        members = room.get("members")
+        for member in members if isinstance(members, list) else []:
+            if isinstance(member, dict) and member.get("uuid"):
+                found[str(member["uuid"])] = str(room.get("conference_uuid") or room.get("conference_name"))
+    return dict(sorted(found.items(), key=lambda pair: pair[1])) if found else found
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the PBX found. `dumps` and `bugs` by channel, `rooms` as in `State`."""
+
+    channels: Sequence[Row]
+    calls: Sequence[Row]
+    dumps: Mapping[str, str]
+    bugs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rooms: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Message]:
+        """The channels that are there, by what their dumps say."""
+        return {channel: parse_event(text) for channel, text in self.dumps.items() if not text.startswith("-ERR")}
+
+    def inline(self, channel: str, message: Message) -> list[str]:
+        """What an AI on this very channel may be, the likeliest first (`facts.Tracked.via`)."""
+        found = [f"{BUG}{function}" for function in self.bugs.get(channel, ())]
+        if host := message.variable("socket_host"):  # what runs now may be what its socket told it
+            found.append(f"socket/{host}")
+        if all(channel not in (row.get("uuid"), row.get("b_uuid")) for row in self.calls):
+            rows_ = [row for row in self.channels if row.get("uuid") == channel]
+            found += [
+                f"{row['application']}/{row.get('application_data', '')}"
+                for row in rows_
+                if row.get("application") in APPLICATIONS
+            ]
+        return found
+
+
 def worth_a_dump(before: State, channels: Sequence[Row], calls: Sequence[Row]) -> list[str]:
     """Ids of the channels whose variables matter: those we know, agents' legs, both sides of what may be a call with
-    an AI, and callers who wait in our dialplan."""
+    an AI, callers who wait in our dialplan, and those that talk to nobody: an AI may be on their own channel."""
     rules = before.rules
     pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in calls]
     names = {row.get("uuid", ""): row.get("name", "") for row in channels}
     wanted = {row.get("uuid", "") for row in channels if row.get("application") == "eavesdrop"}
     wanted |= {row.get("uuid", "") for row in channels if row.get("context") == "takeover"}
+    wanted |= {row.get("uuid", "") for row in channels} - {side for sides in pairs for side in sides}
     wanted |= {*before.agents, *before.calls, *(call.ai for call in before.calls.values())}
     for sides in pairs:
         if not rules or any(rule.match.search(names.get(side, "")) for rule in rules for side in sides):
@@ -50,24 +97,29 @@ def worth_a_dump(before: State, channels: Sequence[Row], calls: Sequence[Row]) -
 
 def resync(
     before: State,
-    channels: Sequence[Row],
-    calls: Sequence[Row],
-    dumps: Mapping[str, str],
+    look: Look,
     at: datetime,
 ) -> tuple[State, SnapshotTaken]:
     """State and snapshot. Of `before` only that is kept what the PBX cannot tell: when a known call was answered, and
     that its AI has left."""
-    state = State(before.pbx, before.rules, before.unfit)
-    facts = {channel: parse_event(text) for channel, text in dumps.items() if not text.startswith("-ERR")}
-    gone = dumps.keys() - facts.keys()
-    noted = {row["uuid"]: _channel(row, at) for row in channels if row.get("uuid") and row["uuid"] not in gone}
-    state = replace(state, channels=noted)
+    state = State(before.pbx, before.rules, before.unfit, deaf=before.deaf, hung_up=before.hung_up)
+    facts = look.facts()
+    gone = look.dumps.keys() - facts.keys()
+    noted = {row["uuid"]: _channel(row, at) for row in look.channels if row.get("uuid") and row["uuid"] not in gone}
+    rooms = {channel: room for channel, room in look.rooms.items() if channel not in gone}
+    bugs = {channel: list(found) for channel, found in look.bugs.items() if found and channel not in gone}
+    state = replace(state, channels=noted, rooms=rooms, bugs=bugs)
     for message in facts.values():
         state = seen(state, message, at)
-    pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in calls]
-    for a, b in [*((caller, call.ai) for caller, call in before.calls.items()), *pairs]:
+    pairs = [(row.get("uuid", ""), row.get("b_uuid", "")) for row in look.calls]
+    dialled = [(caller, call.ai) for caller, call in before.calls.items() if call.topology is Topology.DIALLED]
+    for a, b in [*dialled, *pairs]:
         if a in state.channels and b in state.channels:
             state, _ = pair(state, a, b, at)
+    for room in dict.fromkeys(rooms.values()):
+        state, _ = gather(state, room, at)
+    for channel, message in facts.items():
+        state = _inline(before, state, look, channel, message, at)
     kept = {caller: _remembered(before, caller, call) for caller, call in state.calls.items()}
     kept |= {caller: call for caller, call in _left(before, state, facts) if caller not in kept}
     agents: dict[str, Agent] = {agent.patch: agent for agent in _agents(facts) if agent.call in kept}
@@ -77,10 +129,36 @@ def resync(
     return state, SnapshotTaken(state.pbx, (*shown, *(present(state, agent) for agent in agents.values())))
 
 
-def missed(state: State, calls: Sequence[Row], dumps: Mapping[str, str]) -> Iterator[Message]:
+def _inline(before: State, state: State, look: Look, channel: str, message: Message, at: datetime) -> State:
+    was = before.calls.get(channel)
+    if channel in state.calls or message.variable("takeover_paired_uuid") == channel:
+        return state
+    if was is not None and was.topology is Topology.INLINE:
+        there = not was.via.startswith(BUG) or was.via.removeprefix(BUG) in look.bugs.get(channel, ())
+        keep = there and not was.left
+        return replace(state, calls=put(state.calls, channel, was)) if keep else state
+    for via in look.inline(channel, message):
+        state, _ = inline(state, channel, via, at)
+    return state
+
+
+def missed(state: State, look: Look) -> Iterator[Message]:
     """What a later look at the table shows and no event told: as the events that would have."""
-    facts = {channel: parse_event(text) for channel, text in dumps.items() if not text.startswith("-ERR")}
-    for row in calls:
+    facts = look.facts()
+    for channel, message in facts.items():
+        if channel in state.calls or state.call_of_ai(channel):
+            continue
+        room = look.rooms.get(channel)
+        if room and channel not in state.rooms:
+            joined = {"event-name": "CUSTOM", "event-subclass": "conference::maintenance", "action": "add-member"}
+            yield Message({**message.headers, **joined, "conference-unique-id": room})
+        for via in look.inline(channel, message):
+            application, _, data = via.partition("/")
+            begun = {"event-name": "CHANNEL_EXECUTE", "application": application, "application-data": data}
+            if via.startswith(BUG):
+                begun = {"event-name": "MEDIA_BUG_START", "media-bug-function": data}
+            yield Message({**message.headers, **begun})
+    for row in look.calls:
         a, b = row.get("uuid", ""), row.get("b_uuid", "")
         if a in facts and b in facts and a not in state.calls and b not in state.calls:
             yield Message({**facts[b].headers, "event-name": "CHANNEL_ANSWER"})
@@ -129,4 +207,5 @@ def _left(before: State, state: State, facts: Mapping[str, Message]) -> Iterator
         if was is None and not paired:
             continue
         name = was.ai_name if was is not None else ai_name(before, replace(channel, role="ai")) or ""
-        yield caller, Tracked("", name, was.answered_at if was else None, left=True, paired=paired)
+        place = (was.topology, was.via) if was is not None else (Topology.DIALLED, "")
+        yield caller, Tracked("", name, was.answered_at if was else None, *place, left=True, paired=paired)

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from ..adapter.guards import decoded
-from ..adapter.tables import drop, mode_of, put
-from ..domain.calls import PatchId
+from ..adapter.tables import drop, mode_of, nameless, put, recognised
+from ..domain.calls import PatchId, Topology
 from ..domain.events import (
     AgentGone,
     AgentPresent,
@@ -21,11 +21,22 @@ from ..domain.events import (
     PbxEvent,
 )
 from .facts import Agent, Channel, State, Tracked, ai_name, call_of, epoch, hook_of, is_bypassed
+from .ground import BUG, OURS, Ground
 from .wire import DEADMAN_CAUSE, Message
 
 Step = tuple[State, list[PbxEvent]]
 
 FITNESS, TRANSFERRED = "*fitness", "*transferred"
+APPLICATIONS = (
+    *("socket", "playback", "endless_playback", "loop_playback", "speak", "play_and_detect_speech", "detect_speech"),
+    *("lua", "python", "python3", "perl", "javascript", "managed"),
+)
+"""What can be an AI on a caller's own channel, if a rule of the settings fits it."""
+STOCK_BUGS = (
+    *("session_record", "displace", "tone_detect", "inband_dtmf", "inband_dtmf_generate", "preprocess"),
+    *("vmd", "avmd", "fax", "voicechanger"),
+)
+"""Media bugs that are no AI although the hook says that there is one."""
 
 
 def fold(state: State, message: Message, at: datetime) -> Step:
@@ -89,7 +100,7 @@ def _bridged(state: State, m: Message, at: datetime) -> Step:
     return pair(seen(state, m, at), m["bridge-a-unique-id"], m["bridge-b-unique-id"], at)
 
 
-def pair(state: State, a: str, b: str, at: datetime) -> Step:
+def pair(state: State, a: str, b: str, at: datetime, topology: Topology = Topology.DIALLED) -> Step:
     """Two channels talk: one of them may be an AI, and then the other is its caller. Whoever dialled, on outbound
     calls it is the AI's side that does. After a transfer the same AI has another caller, or the caller another AI."""
     events: list[PbxEvent] = []
@@ -97,7 +108,10 @@ def pair(state: State, a: str, b: str, at: datetime) -> Step:
     named = [(leg, name) for leg in legs if (name := ai_name(state, leg)) is not None]
     if len(named) != 1:
         for leg in legs:
-            if leg.id in state.calls and leg.role != "agent" and not any(o.role == "agent" for o in legs):
+            tracked = state.calls.get(leg.id)
+            if tracked is not None and leg.role != "agent" and not any(o.role == "agent" for o in legs):
+                if Ground(leg.id, tracked.ai, tracked.topology, tracked.via).bug and not tracked.left:
+                    continue  # its AI is on its own channel and stays there, whoever it is bridged with
                 state, more = _call_gone(state, leg.id, "transferred")  # it talks to somebody else now
                 events += more
         return state, events
@@ -108,10 +122,117 @@ def pair(state: State, a: str, b: str, at: datetime) -> Step:
     before = state.call_of_ai(ai.id)
     if before and before != caller:
         state, events = _call_gone(state, before, "transferred")
-    was = state.calls.get(caller)
-    fresh = Tracked(ai.id, name, was.answered_at if was and was.answered_at else at, shown=was.shown if was else None)
-    state, more = show(with_call(state, caller, fresh), caller)
+    state, more = _track(state, caller, Tracked(ai.id, name, at, topology))
     return state, [*events, *more]
+
+
+def _track(state: State, caller: str, fresh: Tracked) -> Step:
+    was = state.calls.get(caller)
+    if was is not None:
+        fresh = replace(fresh, answered_at=was.answered_at or fresh.answered_at, shown=was.shown)
+    return show(with_call(state, caller, fresh), caller)
+
+
+# ---- an AI on the caller's own channel ----
+
+
+def inline(state: State, caller: str, via: str, at: datetime) -> Step:
+    """An application or a media bug is on a channel: it is an AI where a rule says so, or where the dialplan's hook
+    says that there is one, and FreeSWITCH itself has no other use for it."""
+    channel, was = state.channels.get(caller), state.calls.get(caller)
+    if channel is None or channel.role or state.call_of_ai(caller) or (was is not None and not was.left):
+        return state, []
+    name = recognised(state.rules, via)
+    kind, _, what = via.partition("/")
+    usual = kind == "socket" or (via.startswith(BUG) and what not in STOCK_BUGS)
+    if name is None and not (usual and caller in state.hooks):
+        return state, []
+    return _track(state, caller, Tracked("", name or nameless(state.rules), at, Topology.INLINE, via))
+
+
+def _registered(state: State, m: Message, at: datetime) -> Step:
+    """The hook may come after the AI's media bug."""
+    caller = m["unique-id"]
+    state, events = show(seen(state, m, at), caller)
+    for function in state.bugs.get(caller, ()):
+        state, more = inline(state, caller, f"{BUG}{function}", at)
+        events += more
+    return state, events
+
+
+def _bug_begun(state: State, m: Message, at: datetime) -> Step:
+    caller, function = m["unique-id"], m["media-bug-function"]
+    if function in OURS or not caller:
+        return state, []
+    state = seen(replace(state, bugs=put(state.bugs, caller, (*state.bugs.get(caller, ()), function))), m, at)
+    return inline(state, caller, f"{BUG}{function}", at)
+
+
+def _bug_ended(state: State, m: Message, _at: datetime) -> Step:
+    caller, function = m["unique-id"], m["media-bug-function"]
+    rest = list(state.bugs.get(caller, ()))
+    if function not in rest:
+        return state, []
+    rest.remove(function)
+    state = replace(state, bugs=put(state.bugs, caller, rest) if rest else drop(state.bugs, caller))
+    return (state, []) if function in rest else _inline_gone(state, caller, f"{BUG}{function}")
+
+
+def _begun(state: State, m: Message, at: datetime) -> Step:
+    application, data = m["application"], m["application-data"]
+    if application not in APPLICATIONS or data.startswith("silence_stream:"):  # ours, to have frames to speak into
+        return state, []
+    return inline(seen(state, m, at), m["unique-id"], f"{application}/{data}", at)
+
+
+def _done(state: State, m: Message, _at: datetime) -> Step:
+    return _inline_gone(state, m["unique-id"], f"{m['application']}/{m['application-data']}")
+
+
+def _inline_gone(state: State, caller: str, via: str) -> Step:
+    tracked = state.calls.get(caller)
+    if tracked is None or tracked.left or tracked.via != via:
+        return state, []
+    return _ai_gone(state, caller, paired=state.spoken(caller))
+
+
+# ---- an AI in a conference ----
+
+
+def _conference(state: State, m: Message, at: datetime) -> Step:
+    channel, room = m["unique-id"], m["conference-unique-id"] or m["conference-name"]
+    if not channel or not room:
+        return state, []
+    match m["action"]:
+        case "add-member":
+            state = seen(state, m, at)
+            return gather(replace(state, rooms=put(state.rooms, channel, room)), room, at)
+        case "del-member":
+            return _left_room(replace(state, rooms=drop(state.rooms, channel)), channel, m["answer-state"] == "hangup")
+    return state, []
+
+
+def gather(state: State, room: str, at: datetime) -> Step:
+    """Who is in a conference: with one AI, and a caller (whom the hook marks, or who came first), it is a call."""
+    members = [state.channels[one] for one, where in state.rooms.items() if where == room and one in state.channels]
+    ais = [one.id for one in members if ai_name(state, one) is not None]
+    callers = [one.id for one in members if one.id not in ais and one.role != "agent"]
+    if len(ais) != 1 or not callers or state.call_of_ai(ais[0]) in callers:
+        return state, []
+    caller = next((one for one in callers if one in state.hooks), callers[0])
+    return pair(state, caller, ais[0], at, Topology.CONFERENCE)
+
+
+def _left_room(state: State, channel: str, hangs_up: bool) -> Step:
+    if caller := state.call_of_ai(channel):
+        return _ai_gone(state, caller, paired=state.spoken(caller))
+    tracked = state.calls.get(channel)
+    if tracked is None or tracked.left or hangs_up or tracked.topology is not Topology.CONFERENCE:
+        return state, []
+    return _call_gone(state, channel, "transferred")
+
+
+# ---- the end ----
 
 
 def _hangup(state: State, m: Message, _at: datetime) -> Step:
@@ -129,7 +250,9 @@ def _hangup(state: State, m: Message, _at: datetime) -> Step:
     if channel in state.calls:
         state, more = _call_gone(state, channel, "hangup")
         events += more
-    return replace(state, channels=drop(state.channels, channel), hooks=drop(state.hooks, channel)), events
+    channels, hooks = drop(state.channels, channel), drop(state.hooks, channel)
+    rooms, bugs = drop(state.rooms, channel), drop(state.bugs, channel)
+    return replace(state, channels=channels, hooks=hooks, rooms=rooms, bugs=bugs), events
 
 
 def _ai_gone(state: State, caller: str, paired: bool) -> Step:
@@ -216,7 +339,12 @@ _HANDLERS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
     "CHANNEL_BRIDGE": _bridged,
     "CHANNEL_HANGUP_COMPLETE": _hangup,
     "DTMF": _dtmf,
-    "takeover::call": _noted,
+    "CHANNEL_EXECUTE": _begun,
+    "CHANNEL_EXECUTE_COMPLETE": _done,
+    "MEDIA_BUG_START": _bug_begun,
+    "MEDIA_BUG_STOP": _bug_ended,
+    "conference::maintenance": _conference,
+    "takeover::call": _registered,
     "takeover::mode": _mode,
     "takeover::refused": _refused,
     "takeover::paired": _paired,

@@ -23,11 +23,12 @@ MAX_HEAD = 256 * 1024
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one body: `show channels` of a large site."""
 EVENTS = (
-    "CHANNEL_CREATE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP_COMPLETE DTMF BACKGROUND_JOB SHUTDOWN"
+    "CHANNEL_CREATE CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_HANGUP_COMPLETE CHANNEL_EXECUTE"
+    " CHANNEL_EXECUTE_COMPLETE MEDIA_BUG_START MEDIA_BUG_STOP DTMF BACKGROUND_JOB SHUTDOWN"
 )
 SUBCLASSES = (
     "takeover::call takeover::mode takeover::refused takeover::paired takeover::fallback takeover::request"
-    " takeover::transferred"
+    " takeover::transferred conference::maintenance"
 )
 CONTEXT = "takeover"
 EXTENSIONS = ("takeover_pair", "takeover_hold", "takeover_fallback")
@@ -216,28 +217,9 @@ def originate(patch: Patch) -> str:
     return f"originate {{{listed}}}{target} &eavesdrop({caller})"
 
 
-def mute(caller: str, ai: str, leg: str, direction: str) -> str:
-    """Silences (``read``) or deafens (``write``) the AI, if at that moment `leg` holds the floor and is armed to give
-    the call back: a leg that died on the way has nothing that would make the AI audible again."""
-    stands = f"x${{hash(select/{CONTEXT}/{caller})}}${{uuid_getvar({leg} takeover_armed)}} == x{leg}{leg}"
-    return f"expand uuid_audio ${{cond({stands} ? {ai} : nobody)}} start {direction} mute 1"
-
-
-def give_back(caller: str, ai: str, leg: str, after: str) -> str:
-    """What the PBX itself does when a speaker's leg ends, whatever the reason: the AI is audible, the caller's line is
-    as it was, the floor is free, and a caller whose AI has left meanwhile goes to the fallback.
-
-    The last part is a condition without an `if`: `takeover_pair` sets the variable, and nobody is called `_undef_`.
-    The floor is freed before the variable is read, and `takeover_hold` looks in the opposite order: however the ends
-    of AI and agent fall together, one of the two sees the other.
-    """
-    acts = (
-        f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}",
-        f"${{uuid_audio({ai} stop)}}",
-        f"${{uuid_setvar({caller} transfer_after_bridge {after})}}",
-        f"${{uuid_transfer(${{uuid_getvar({caller} takeover_paired_uuid)}} takeover_fallback XML {CONTEXT})}}",
-    )
-    return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
+def again(caller: str) -> str:
+    """Where a leg is sent to eavesdrop anew: its bug is the last one then."""
+    return f"eavesdrop:{allowed('unique id', caller)} inline"
 
 
 def deadman(leg: str, seconds: float, number: int) -> tuple[str, str]:

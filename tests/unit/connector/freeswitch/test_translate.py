@@ -12,7 +12,7 @@ from connector.adapter.tables import Rule
 from connector.domain.calls import Mode
 from connector.domain.events import AgentGone, AgentPresent, AiGone, CallChanged, CallGone, Dtmf, HumanAsked, PbxEvent
 from connector.freeswitch.facts import BYPASSED, State
-from connector.freeswitch.resync import missed, resync, rows, worth_a_dump
+from connector.freeswitch.resync import Look, missed, resync, rows, worth_a_dump
 from connector.freeswitch.translate import fold
 from connector.freeswitch.wire import Message, Reader
 
@@ -169,24 +169,27 @@ CALLS = [{"uuid": "c", "b_uuid": "a"}]
 
 def test_all_is_read_back_after_a_restart() -> None:
     dumps = {"c": DUMP_C, "a": DUMP_A, "p": DUMP_P}
-    state, snapshot = resync(State("main", RULES), CHANNELS, CALLS, dumps, AT)
+    state, snapshot = resync(State("main", RULES), Look(CHANNELS, CALLS, dumps), AT)
     changed, present = snapshot.events
     assert isinstance(changed, CallChanged)
     assert (changed.call.queue, changed.call.channels.ai_id) == ("sales", "a")
     assert isinstance(present, AgentPresent)
     assert (present.patch, present.mode, present.name) == ("p", Mode.TAKEOVER, "Ann B")
-    _, again = resync(state, CHANNELS, CALLS, dumps, AT)
+    _, again = resync(state, Look(CHANNELS, CALLS, dumps), AT)
     assert again == snapshot
 
 
 def test_the_tables_are_late_and_a_channel_without_a_dump_is_none() -> None:
-    state, snapshot = resync(State("main", RULES), CHANNELS, CALLS, {"c": DUMP_C, "a": "-ERR No such channel!"}, AT)
+    state, snapshot = resync(
+        State("main", RULES), Look(CHANNELS, CALLS, {"c": DUMP_C, "a": "-ERR No such channel!"}), AT
+    )
     assert snapshot.events == ()
+    dumps = {"c": DUMP_C, "a": DUMP_A, "p": DUMP_P}
     live, _ = told([*bridged(), mode("takeover")])
     assert {"c", "a", "p"} <= set(worth_a_dump(live, [], []))
-    _, snapshot = resync(live, [], [], {"c": DUMP_C, "a": DUMP_A, "p": DUMP_P}, AT)
+    _, snapshot = resync(live, Look([], [], dumps), AT)
     assert len(snapshot.events) == 2
-    late = list(missed(state, CALLS, {"c": DUMP_C, "a": DUMP_A, "p": DUMP_P}))
+    late = list(missed(state, Look([], CALLS, dumps)))
     _, events = told(late, state)
     assert [type(event) for event in events] == [CallChanged, AgentPresent]
 

@@ -1,0 +1,58 @@
+"""The order of media bugs on a caller's own channel, for an AI that is there itself (`ground`).
+
+Each bug works on what those before it left: the AI's voice, then ``audio``, which may silence it, then ``eavesdrop``,
+which adds the agent's. Behind the agents' bugs ``audio`` would silence them, and before the AI's it would silence
+nobody. So it is placed before the first agent comes, as a placeholder that only makes the caller a little less loud.
+"""
+
+import re
+from collections.abc import Sequence
+
+from . import wire
+from .client import Connection
+from .ground import Ground
+from .legs import Legs
+
+_FUNCTION = re.compile(r"<function>([^<]*)</function>")
+PLACEHOLDER = "read level -1"
+"""-1.9 dB of what the AI hears. A bug with nothing to do would be taken away by FreeSWITCH."""
+
+
+def functions(listing: str) -> list[str]:
+    """The functions of the bugs in what `uuid_buglist` says, in their order."""
+    return _FUNCTION.findall(listing)
+
+
+def in_order(bugs: Sequence[str], ai: str) -> bool:
+    """Whether ``audio`` silences the AI (whose bug's function is `ai`, empty for an application), and no agent."""
+    if "audio" not in bugs:
+        return False
+    place = bugs.index("audio")
+    return not (ai and ai in bugs[place:]) and "eavesdrop" not in bugs[:place]
+
+
+async def place(connection: Connection, ground: Ground) -> None:
+    """Sees to it that there is a placeholder before an agent's leg comes."""
+    [listing] = await connection.api(f"uuid_buglist {ground.caller}")
+    if "audio" not in functions(listing):
+        await connection.api(f"uuid_audio {ground.caller} start {PLACEHOLDER}")
+
+
+async def is_right(connection: Connection, ground: Ground) -> bool:
+    """Whether the bugs stand in the order in which a speaker is heard and the AI is not."""
+    [listing] = await connection.api(f"uuid_buglist {ground.caller}")
+    return in_order(functions(listing), ground.bug)
+
+
+async def renew(connection: Connection, legs: Legs, ground: Ground, leg: str, *mute: str) -> None:
+    """Places the silencer anew behind the AI, and a speaker's leg behind that; `mute` is said in between. The agent is
+    not heard for about 50 ms. Raises `PbxTimeout`, `PbxUnavailable`."""
+    caller = ground.caller
+    with legs.watch(caller) as heard:
+        await connection.api(
+            f"uuid_audio {caller} stop",
+            f"uuid_audio {caller} start {PLACEHOLDER}",
+            *mute,
+            f"uuid_transfer {leg} {wire.again(caller)}",
+        )
+        await legs.attached(heard)

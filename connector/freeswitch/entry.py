@@ -1,0 +1,181 @@
+"""How an agent's leg comes into a mode, in the order in which nothing can go wrong for the caller: the floor, what puts
+all right at the leg's end, the mute, the agent's voice; and back the other way."""
+
+import time
+from dataclasses import dataclass
+
+from ..adapter.guards import encoded
+from ..domain.calls import Mode, Topology, call_id
+from ..domain.errors import AlreadyTaken, ChannelGone, PbxError, VerbRefused
+from . import attach, floor, ground, wire
+from .client import Connection
+from .facts import Agent
+from .ground import Ground
+from .legs import Legs
+
+_GONE = ("no such channel", "cannot locate session", "cannot find session", "no such session")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`deadman_s`: for how long a leg lives unrenewed. `deaf`, `ends`: whether this call's AI hears nothing during a
+    takeover, and whether it is hung up at one."""
+
+    deadman_s: float
+    deaf: bool = False
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One leg on its way from the mode `before` (None when it has just come) into `agent.mode`."""
+
+    connection: Connection
+    legs: Legs
+    agent: Agent
+    where: Ground
+    policy: Policy
+    before: Mode | None
+
+    @property
+    def verb(self) -> str:
+        return "engage" if self.before is None else "switch"
+
+    @property
+    def begins(self) -> bool:
+        """Whether the caller is to hear the agent now, and did not before."""
+        return self.agent.mode.speaks and not self.spoke
+
+    @property
+    def spoke(self) -> bool:
+        return self.before is not None and self.before.speaks
+
+
+async def enter(entry: Entry) -> None:
+    """Brings a leg that eavesdrops on the caller into its mode. Raises `AlreadyTaken`, `ChannelGone`, `VerbRefused`,
+    `PbxTimeout`, `PbxUnavailable`; then, and when it is cancelled, the caller must `undo`."""
+    connection, agent = entry.connection, entry.agent
+    if entry.begins:
+        speaker = await floor.take(connection, agent)
+        if speaker is not None:
+            await floor.refuse(connection, agent, entry.before, speaker)
+            raise AlreadyTaken(call_id(connection.pbx, agent.call), speaker or "another service")
+        await _begin(entry)
+    elif entry.before is None:
+        await connection.api(*wire.deadman(agent.patch, entry.policy.deadman_s, now()))
+    elif agent.mode is Mode.TAKEOVER and entry.before is not Mode.TAKEOVER:
+        await _silence(entry)
+    if entry.before is not None or agent.mode is not Mode.MONITOR:
+        reply = await connection.send(wire.eavesdrop(agent.patch, agent.mode))
+        if not reply["reply-text"].startswith("+OK"):
+            raise refused(connection.pbx, entry.verb, reply["reply-text"])
+    await _settle(entry)
+    entry.legs.enter(agent)
+    said = {"call": agent.call, "patch": agent.patch, "instance": agent.instance, "mode": agent.mode.value}
+    await connection.send(wire.event("takeover::mode", **said, name=encoded(agent.name)))
+
+
+async def _begin(entry: Entry) -> None:
+    """Arms the leg to give the call back at its end, then silences the AI where that is asked for."""
+    connection, agent, where = entry.connection, entry.agent, entry.where
+    patch, caller = agent.patch, agent.call
+    if where.own and not await attach.is_right(connection, where):
+        await attach.renew(connection, entry.legs, where, patch)
+        if not await attach.is_right(connection, where):
+            raise VerbRefused(connection.pbx, entry.verb, "the media bugs on the caller's channel are not in order")
+    after, filled, hook = "", False, ""
+    if where.topology is Topology.DIALLED:
+        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
+    elif where.own:
+        [idle] = await connection.api(f"uuid_getvar {caller} send_silence_when_idle")
+        filled = idle in (wire.UNSET, "0", "")
+    else:
+        [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
+    after = after if wire.is_place(after) else ""
+    commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
+    commands += [
+        ground.give_back(where, patch, after, filled),
+        f"uuid_setvar {patch} takeover_after {after}".rstrip(),
+        f"uuid_setvar {patch} takeover_filled {filled or ''}".rstrip(),
+        f"uuid_setvar {patch} takeover_armed {patch}",
+    ]
+    if where.topology is Topology.DIALLED:
+        commands.append(f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}")
+    elif filled:
+        commands.append(f"uuid_broadcast {caller} silence_stream://-1 aleg")
+    elif not where.own and hook in (wire.UNSET, ""):  # an administrator's own hook is not ours to replace
+        commands.append(ground.watch_the_ai(where))
+    await connection.api(*commands)
+    if agent.mode is Mode.TAKEOVER:
+        await _silence(entry)
+
+
+async def _silence(entry: Entry) -> None:
+    connection, where, patch = entry.connection, entry.where, entry.agent.patch
+    commands = [ground.mute(where, patch)]
+    if entry.policy.deaf and not where.own:
+        commands.append(ground.deafen(where, patch))
+    muted, *_ = await connection.api(*commands)
+    check(connection.pbx, muted, "engage", where.channel)
+
+
+async def _settle(entry: Entry) -> None:
+    """What comes after the agent is heard, or not heard any more."""
+    connection, agent, where = entry.connection, entry.agent, entry.where
+    patch, caller = agent.patch, agent.call
+    commands: list[str] = []
+    if entry.before is Mode.TAKEOVER and agent.mode is not Mode.TAKEOVER:
+        commands.append(ground.audible(where))
+    if entry.spoke and not agent.mode.speaks:
+        after, filled = await connection.api(
+            f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_filled"
+        )
+        commands += disarmed(where, after)
+        commands += [f"uuid_break {caller}"] if filled == "True" else []
+        commands += [
+            f"uuid_setvar {patch} takeover_armed",
+            f"uuid_setvar {patch} api_hangup_hook",
+            f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
+        ]
+    if agent.mode is Mode.TAKEOVER and entry.policy.ends:
+        commands += ground.end(where) or ()  # the PBX keeps caller and agent together, as at any end of the AI
+    *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {agent.mode.value}")
+    check(connection.pbx, there, entry.verb, patch)
+
+
+def disarmed(where: Ground, after: str) -> list[str]:
+    """What takes back, on caller and AI, that their bridge or conference ends under a speaking agent."""
+    if where.topology is Topology.DIALLED:
+        place = after if wire.is_place(after) else ""
+        return [f"uuid_setvar {where.caller} transfer_after_bridge {place}".rstrip()]
+    return [] if where.own else [f"uuid_setvar {where.ai} api_hangup_hook"]
+
+
+async def renewed(entry: Entry) -> None:
+    """Puts silencer and speaker in order again after the AI's media bug has begun anew behind them."""
+    if await attach.is_right(entry.connection, entry.where):
+        return
+    mute = [ground.mute(entry.where, entry.agent.patch)] if entry.agent.mode is Mode.TAKEOVER else []
+    await attach.renew(entry.connection, entry.legs, entry.where, entry.agent.patch, *mute)
+    await entry.connection.send(wire.eavesdrop(entry.agent.patch, entry.agent.mode))
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def check(pbx: str, answer: str, verb: str, channel: str) -> None:
+    """Raises `ChannelGone`, or `VerbRefused`, when the answer says so."""
+    if answer.startswith("+OK"):
+        return
+    if is_gone(answer):
+        raise ChannelGone(pbx, channel)
+    raise refused(pbx, verb, answer)
+
+
+def refused(pbx: str, verb: str, answer: str) -> PbxError:
+    return VerbRefused(pbx, verb, answer.removeprefix("-ERR").strip() or "no reason given")
+
+
+def is_gone(answer: str) -> bool:
+    return any(words in answer.lower() for words in _GONE)

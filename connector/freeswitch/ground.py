@@ -1,0 +1,119 @@
+"""Where the AI of a call is, and what silences it, makes it audible again, and ends it there. Commands only, no I/O.
+
+An AI with a channel of its own (in a bridge or a conference) is silenced where it comes in: ``read`` of its channel. An
+AI on the caller's own channel is silenced where it goes out to him: ``write`` of his channel, by a media bug
+(``audio``) that must stand behind the AI's and before the agents' (`attach`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..domain.calls import Topology
+from .wire import CONTEXT
+
+BUG = "media-bug/"
+"""What an AI that is a media bug is called in front of its function: ``media-bug/audio_stream``."""
+OURS = "audio", "eavesdrop"
+"""Functions of our own media bugs."""
+STOPS: Mapping[str, str] = {
+    "audio_stream": "uuid_audio_stream {0} stop",
+    "audio_fork": "uuid_audio_fork {0} stop",
+}
+"""How the media bugs of known modules are ended; ``{0}`` is the caller's uuid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`ai` is the AI's channel, empty where it has none; `via` is what it is on the caller's own channel."""
+
+    caller: str
+    ai: str
+    topology: Topology
+    via: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether the AI is on the caller's own channel."""
+        return self.topology is Topology.INLINE
+
+    @property
+    def bug(self) -> str:
+        """The function of the AI's media bug; empty where it is none."""
+        return self.via.removeprefix(BUG) if self.own and self.via.startswith(BUG) else ""
+
+    @property
+    def channel(self) -> str:
+        """Where the AI is silenced."""
+        return self.caller if self.own else self.ai
+
+
+def mute(ground: Ground, leg: str) -> str:
+    """Silences the AI, if at that moment `leg` holds the floor and is armed to give the call back: a leg that died on
+    the way has nothing that would make the AI audible again."""
+    return _silence(ground, leg, "write" if ground.own else "read")
+
+
+def deafen(ground: Ground, leg: str) -> str:
+    """Lets an AI with a channel of its own hear nothing, under the same condition."""
+    return _silence(ground, leg, "write")
+
+
+def _silence(ground: Ground, leg: str, direction: str) -> str:
+    stands = f"x${{hash(select/{CONTEXT}/{ground.caller})}}${{uuid_getvar({leg} takeover_armed)}} == x{leg}{leg}"
+    return f"expand uuid_audio ${{cond({stands} ? {ground.channel} : nobody)}} start {direction} mute 1"
+
+
+def audible(ground: Ground) -> str:
+    """The AI is heard again, and hears. On the caller's own channel the bug stays where it is, for whoever listens."""
+    return f"uuid_audio {ground.channel} " + ("start write mute 0" if ground.own else "stop")
+
+
+def give_back(ground: Ground, leg: str, after: str, filled: bool) -> str:
+    """What the PBX itself does when a speaker's leg ends, whatever the reason: the AI is audible, the caller's line is
+    as it was, the floor is free, and a caller whose AI has left meanwhile goes to the fallback.
+
+    `after`: the caller's own ``transfer_after_bridge``. `filled`: silence was sent to him so that the agent is heard.
+    The last part is a condition without an `if`: nobody is called `_undef_`, or `nobody`. The floor is freed before it
+    is looked whether the AI has left, and the AI's end looks in the opposite order: however the two fall together, one
+    of them sees the other.
+    """
+    caller = ground.caller
+    acts = [f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}", _call(audible(ground))]
+    if filled:
+        acts.append(f"${{uuid_break({caller})}}")
+    if ground.topology is Topology.DIALLED:
+        acts.append(f"${{uuid_setvar({caller} transfer_after_bridge {after})}}")
+    if ground.topology is Topology.CONFERENCE:
+        acts.append(f"${{uuid_setvar({ground.ai} api_hangup_hook )}}")
+    left = f"${{uuid_getvar({caller} takeover_paired_uuid)}}"
+    if ground.bug:
+        left = f"${{cond(${{regex(${{uuid_buglist({caller})}}|>{ground.bug}<)}} == true ? nobody : {caller})}}"
+    acts.append(f"${{uuid_transfer({left} takeover_fallback XML {CONTEXT})}}")
+    return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
+
+
+def watch_the_ai(ground: Ground) -> str:
+    """What the PBX does when an AI leaves a conference while an agent speaks: it notes that the caller waits, and leads
+    him to the fallback if the floor is free by then."""
+    caller = ground.caller
+    there = f"${{cond(${{uuid_exists(${{hash(select/{CONTEXT}/{caller})}})}} == true ? nobody : {caller})}}"
+    acts = (
+        f"${{uuid_setvar({caller} takeover_paired_uuid {caller})}}",
+        f"${{uuid_transfer({there} takeover_fallback XML {CONTEXT})}}",
+    )
+    return f"uuid_setvar {ground.ai} api_hangup_hook echo {' '.join(acts)}"
+
+
+def end(ground: Ground) -> Sequence[str] | None:
+    """Ends the AI and leaves the caller with the agent; None where FreeSWITCH has no command for it."""
+    if not ground.own:
+        return (f"uuid_kill {ground.ai}",)
+    if not ground.bug:
+        return (f"uuid_transfer {ground.caller} takeover_pair XML {CONTEXT}",)
+    stop = STOPS.get(ground.bug)
+    return None if stop is None else (stop.format(ground.caller),)
+
+
+def _call(command: str) -> str:
+    verb, _, arguments = command.partition(" ")
+    return f"${{{verb}({arguments})}}"
