@@ -146,6 +146,27 @@ class EscalationKeeper(Protocol):
         """All of them. Raises `StoreUnavailable`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """An event that waits for a webhook: the webhook's name, the event's id, when it was sent (seconds since 1970), and
+    the event as JSON."""
+
+    hook: str
+    id: str
+    at: float
+    event: str
+
+
+class EventKeeper(Protocol):
+    """Where events are kept that wait for their webhooks, so that a restart forgets none."""
+
+    async def change(self, added: Sequence[Undelivered], removed: Sequence[tuple[str, str]]) -> None:
+        """Adds events and removes others (hook and id), all or none. Raises `StoreUnavailable`."""
+
+    async def waiting(self) -> Sequence[Undelivered]:
+        """All that wait, oldest first. Raises `StoreUnavailable`."""
+
+
 class TranscriptionFailed(Exception):
     """This utterance has no words; the next may."""
 

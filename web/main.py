@@ -136,7 +136,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         means = Means(journal, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
         escalations = Escalations(registry, means, _escalation_policy(settings))
         await escalations.restore()
-        links = webhooks.links(settings, registry)
+        links = webhooks.links(settings, registry, store.outbox, journal)
         marks = Marks(registry, settings.data_dir / "marks")
         desk, hub = Desk(legs), Hub(registry, escalations)
         parts = app.Parts(

@@ -3,6 +3,7 @@
 import uuid
 
 from connector.ailink import Event, Hook, Links
+from connector.ports import EventKeeper, Journal
 from connector.services.changes import AiNotice, Change
 from connector.services.registry import Registry
 
@@ -24,9 +25,10 @@ ALL = frozenset(
 FOR_CHATS = frozenset({"escalation.raised", "escalation.step", "escalation.answered"})
 
 
-def links(settings: Settings, registry: Registry) -> Links:
+def links(settings: Settings, registry: Registry, keeper: EventKeeper, journal: Journal) -> Links:
     """The webhooks, told of every notice from now on; `run` has to be run."""
-    found = Links([_hook(name, one) for name, one in settings.webhooks.items()], panel=settings.http.public_url or "")
+    hooks = [_hook(name, one) for name, one in settings.webhooks.items()]
+    found = Links(hooks, keeper, journal, panel=settings.http.public_url or "")
 
     def tell(change: Change) -> None:
         if isinstance(change, AiNotice):
@@ -43,7 +45,7 @@ def samples(links_: Links) -> list[Sample]:
     events: dict[Labels, float] = {}
     waiting: dict[Labels, float] = {}
     for name, counts in links_.counts.items():
-        for what in ("delivered", "refused", "dropped"):
+        for what in ("delivered", "refused", "given_up", "dropped"):
             events[("hook", name), ("what", what)] = getattr(counts, what)
         waiting[(("hook", name),)] = links_.waiting(name)
     return [

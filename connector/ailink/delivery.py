@@ -1,8 +1,8 @@
 """The way of an event to its receivers. Each has a queue and a task of its own: one that hangs delays no other.
 
-At least once, in order, while the service runs: an event is sent again, with the same id, until it is taken, refused
-for good (a 4xx that no waiting cures), or older than `GIVE_UP_S`. A queue holds `QUEUE` events; then the oldest goes.
-What waits when the service stops is lost, and counted in the log.
+At least once and in order, over a restart of the service too: an event is sent again, with the same id, until it is
+taken, refused for good (a 4xx that no waiting cures), or older than `GIVE_UP_S`. A queue holds `QUEUE` events; then the
+oldest goes. Each one that is lost is in the log, the audit and the metrics.
 """
 
 import asyncio
@@ -10,12 +10,15 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import aiohttp
 import structlog
 
+from ..domain.calls import CallId
+from ..ports import EventKeeper, Journal, Undelivered
 from . import slack
+from .keeping import Keeping
 from .signature import HEADER, sign
 
 log = structlog.get_logger(__name__)
@@ -64,6 +67,7 @@ class Counts:
 
     delivered: int = 0
     refused: int = 0
+    given_up: int = 0
     dropped: int = 0
 
 
@@ -72,7 +76,7 @@ class _Line:
     """A hook with what waits for it."""
 
     hook: Hook
-    waiting: deque[tuple[float, Event]] = field(default_factory=lambda: deque(maxlen=QUEUE))
+    waiting: deque[tuple[Undelivered, Event]] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     counts: Counts = field(default_factory=Counts)
 
@@ -83,6 +87,8 @@ class Links:
     def __init__(
         self,
         hooks: Sequence[Hook],
+        keeper: EventKeeper,
+        journal: Journal,
         *,
         panel: str = "",
         back_off_s: Sequence[float] = BACK_OFF_S,
@@ -91,6 +97,7 @@ class Links:
     ) -> None:
         """`panel` is the panel's address for chat rooms; the rest is for tests."""
         self._lines = [_Line(hook) for hook in hooks]
+        self._keeping = Keeping(keeper, journal)
         self._panel = panel
         self._back_off = back_off_s
         self._timeout = timeout
@@ -109,48 +116,75 @@ class Links:
         """Puts the event in line wherever it is wanted."""
         for line in self._lines:
             if line.hook.wants(event):
-                if len(line.waiting) == QUEUE:
-                    line.counts.dropped += 1
-                    log.warning("webhook.overflow", hook=line.hook.name, lost=line.waiting[0][1].id)
-                line.waiting.append((self._clock(), event))
+                kept = Undelivered(line.hook.name, event.id, self._clock(), json.dumps(asdict(event)))
+                line.waiting.append((kept, event))
+                self._keeping.add(kept)
+                self._make_room(line)
                 line.wake.set()
 
     async def run(self) -> None:
-        """Delivers, over one client session."""
+        """Delivers what was left by the last run and what comes, over one client session."""
+        await self._restore()
         session = aiohttp.ClientSession(
             timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "takeover"}
         )
-        try:
-            async with session, asyncio.TaskGroup() as tasks:
-                for line in self._lines:
-                    tasks.create_task(self._deliver(session, line), name=f"webhook-{line.hook.name}")
-                await asyncio.get_running_loop().create_future()
-        finally:
+        async with session, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keeping.run(), name="webhooks-kept")
             for line in self._lines:
-                if line.waiting:
-                    log.warning("webhook.not-delivered", hook=line.hook.name, events=len(line.waiting))
+                tasks.create_task(self._deliver(session, line), name=f"webhook-{line.hook.name}")
+            await asyncio.get_running_loop().create_future()
+
+    async def _restore(self) -> None:
+        """Puts what was kept in front of what has come meanwhile."""
+        old: dict[str, list[tuple[Undelivered, Event]]] = {line.hook.name: [] for line in self._lines}
+        for kept in await self._keeping.kept():
+            event = Event(**json.loads(kept.event))
+            if kept.hook in old:
+                old[kept.hook].append((kept, event))
+            else:
+                self._lose(kept, event, "removed", "the settings have no such webhook any more")
+        for line in self._lines:
+            line.waiting.extendleft(reversed(old[line.hook.name]))
+            self._make_room(line)
+            if line.waiting:
+                log.info("webhook.restored", hook=line.hook.name, events=len(old[line.hook.name]))
+                line.wake.set()
+
+    def _make_room(self, line: _Line) -> None:
+        while len(line.waiting) > QUEUE:
+            kept, event = line.waiting.popleft()
+            line.counts.dropped += 1
+            self._lose(kept, event, "overflow", f"{QUEUE} newer ones wait")
+
+    def _lose(self, kept: Undelivered, event: Event, result: str, why: str) -> None:
+        self._keeping.lose(kept, CallId(event.call), event.kind, result, why)
 
     async def _deliver(self, session: aiohttp.ClientSession, line: _Line) -> None:
         while True:
             await line.wake.wait()
             line.wake.clear()
             while line.waiting:
-                at, event = line.waiting[0]
-                await self._one(session, line, at, event)
-                if line.waiting and line.waiting[0][1] is event:  # else it was pushed out meanwhile
+                kept, event = line.waiting[0]
+                await self._one(session, line, kept, event)
+                if line.waiting and line.waiting[0][0] is kept:  # else it was pushed out meanwhile
                     line.waiting.popleft()
 
-    async def _one(self, session: aiohttp.ClientSession, line: _Line, at: float, event: Event) -> None:
+    async def _one(self, session: aiohttp.ClientSession, line: _Line, kept: Undelivered, event: Event) -> None:
         """Tries until the event is taken, refused for good, or too old."""
         failures = 0
         while True:
             why = await self._attempt(session, line.hook, event)
             if why is None:
                 line.counts.delivered += 1
+                self._keeping.remove(kept)
                 return
-            if why.startswith("refused") or self._clock() - at > GIVE_UP_S:
+            if why.startswith("refused"):
                 line.counts.refused += 1
-                log.error("webhook.given-up", hook=line.hook.name, id=event.id, kind=event.kind, why=why)
+                self._lose(kept, event, "refused", why)
+                return
+            if self._clock() - kept.at > GIVE_UP_S:
+                line.counts.given_up += 1
+                self._lose(kept, event, "given-up", why)
                 return
             if failures == 0:
                 log.warning("webhook.failed", hook=line.hook.name, id=event.id, why=why)

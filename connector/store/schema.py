@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 VERSION = 2
 """Of this schema; kept in `meta`, so that an older program leaves it alone. 2: what tokens reach, whose a call is in
-the audit."""
+the audit, events that wait for their webhook."""
 _ALL = '["*"]'
 """Every queue, or every tenant, as it is stored."""
 
@@ -76,6 +76,18 @@ transcripts = Table(
     Column("at", String(32), nullable=False),
     Column("final", Boolean, nullable=False),
 )
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("hook", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Index("outbox_event", "hook", "id", unique=True),
+)
+"""Events that wait for their webhook, in the order of their numbers."""
 
 audit = Table(
     "audit",

@@ -16,6 +16,7 @@ from .chain import GENESIS
 from .engagements import Engagements
 from .engine import Database, audit_place, make_engine, make_writer, parsed
 from .escalations import EscalationStore
+from .outbox import Outbox
 from .reserve import SIZE, Reserve
 from .schema import VERSION, audit_head, audit_metadata, meta, metadata
 from .sessions import Sessions
@@ -34,6 +35,7 @@ class Store:
     engagements: Engagements
     transcripts: TranscriptStore
     escalations: EscalationStore
+    outbox: Outbox
     audit: Audit
 
     @classmethod
@@ -67,6 +69,7 @@ class Store:
                     Engagements(database),
                     TranscriptStore(database),
                     EscalationStore(database),
+                    Outbox(database),
                     audit,
                 )
                 await audit.settle()

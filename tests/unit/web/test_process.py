@@ -6,13 +6,17 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.support.agent import Json
-from tests.support.processes import children, gone
+from tests.support.fake_ami import FakeAsterisk
+from tests.support.processes import children, gone, kill
 from tests.support.server import ROOT, Server
 
 NOWHERE = {"lab": {"host": "127.0.0.1", "port": 1, "username": "takeover", "secret": "s3cret"}}
@@ -89,3 +93,48 @@ async def test_a_second_one_on_the_same_port_says_so_and_leaves_the_first_alone(
             "another program listens there; stop that one, or set another http.port" in said.decode().splitlines()[-1]
         )
         assert (await first.get("calls")).status == 200
+
+
+@dataclass
+class Platform:
+    """An AI's platform. While `deaf`, what it is sent fails."""
+
+    deaf: bool = True
+    got: asyncio.Queue[Json] = field(default_factory=asyncio.Queue)
+
+    async def take(self, request: web.Request) -> web.Response:
+        await self.got.put(await request.json())
+        return web.Response(status=503 if self.deaf else 204)
+
+
+@pytest.mark.timeout(180)
+async def test_an_event_that_was_not_delivered_is_sent_again_after_the_service_was_killed() -> None:
+    platform, application = Platform(), web.Application()
+    application.router.add_post("/", platform.take)
+    async with TestServer(application) as there, FakeAsterisk() as pbx:
+        lab = {"host": "127.0.0.1", "port": pbx.port, "username": "takeover", "secret": pbx.secret}
+        hook = {"url": str(there.make_url("/")), "secret": "s" * 24, "events": ["coach"], "allow_http": True}
+        ais = [{"name": "acme", "match": "^PJSIP/ai"}]
+        async with Server(pbx={"lab": {**lab, "ais": ais}}, more={"webhooks": {"platform": hook}}) as server:
+            pbx.call()
+            async with asyncio.timeout(60):
+                while not (calls := (await server.get("calls")).body["calls"]):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+                path = f"calls/{calls[0]['id']}/coach"
+                assert (await server.ask("POST", path, text="the refund is approved")).status == 204
+                first = await platform.got.get()
+                async with server.store() as store:
+                    while not await store.outbox.waiting():  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.05)
+            kill(server.pid)
+            platform.deaf = False
+            while not platform.got.empty():
+                platform.got.get_nowait()
+            await server.restart()
+            async with asyncio.timeout(60):
+                again = await platform.got.get()
+                assert again == first
+                assert again["text"] == "the refund is approved"
+                async with server.store() as store:
+                    while await store.outbox.waiting():  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.05)

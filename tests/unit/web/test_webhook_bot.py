@@ -53,7 +53,7 @@ async def joined(house: House) -> AsyncIterator[Joined]:
 pbx: {{lab: {{kind: asterisk, username: u, secret: s}}}}
 webhooks: {{bot: {{url: "{url}", secret: {SECRET}, ai: acme}}}}
 """
-            links = webhooks.links(parse(text, variables={}), house.registry)
+            links = webhooks.links(parse(text, variables={}), house.registry, house.store.outbox, house.parts.journal)
             running = asyncio.create_task(links.run())
             try:
                 yield Joined(bot, url, house.call("1", ref=REF), links)

@@ -14,7 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from connector.ailink import HEADER, Event, Hook, Links, delivery, verify
+from connector.ailink import HEADER, Event, Hook, Links, delivery, keeping, verify
+from connector.domain.calls import CallId
+from connector.domain.errors import StoreUnavailable
+from connector.ports import Undelivered
 
 SECRET = "0123456789abcdef01234567"
 KINDS = frozenset({"coach", "takeover.ended"})
@@ -52,9 +55,45 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield one
 
 
+@dataclass
+class Box:
+    """Where events are kept, and the audit of those that were lost. `fault` makes both fail."""
+
+    rows: dict[tuple[str, str], Undelivered] = field(default_factory=dict)
+    acts: list[tuple[str, str | None, dict[str, str]]] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    fault: bool = False
+
+    async def change(self, added: Sequence[Undelivered], removed: Sequence[tuple[str, str]]) -> None:
+        await asyncio.sleep(0)
+        if self.fault:
+            raise StoreUnavailable("the disk is full")
+        for key in removed:
+            self.rows.pop(key, None)
+        self.rows |= {(one.hook, one.id): one for one in added}
+
+    async def waiting(self) -> Sequence[Undelivered]:
+        if self.fault:
+            raise StoreUnavailable("the disk is full")
+        return list(self.rows.values())
+
+    async def intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        if self.fault:
+            raise StoreUnavailable("the disk is full")
+        self.acts.append((act, call, facts))
+        return len(self.acts)
+
+    async def outcome(self, number: int, result: str, facts: dict[str, str]) -> None:
+        self.results.append(result)
+
+    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        raise NotImplementedError("no caller hangs on a webhook")
+
+
 @asynccontextmanager
-async def running(hooks: Sequence[Hook], **more: Any) -> AsyncIterator[Links]:
-    links = Links(hooks, back_off_s=(0.01,), **more)
+async def running(hooks: Sequence[Hook], box: Box | None = None, **more: Any) -> AsyncIterator[Links]:
+    box = box or Box()
+    links = Links(hooks, box, box, back_off_s=(0.01,), **more)
     task = asyncio.create_task(links.run())
     try:
         yield links
@@ -139,15 +178,72 @@ async def test_a_receiver_that_is_down_is_found_when_it_is_back() -> None:
     assert one.ids == ["e1"]
 
 
-async def test_an_old_event_is_given_up() -> None:
-    clock = [0.0]
-    async with receiver() as one, running([hook(one)], clock=lambda: clock[0]) as links:
+async def test_an_old_event_is_given_up_aloud() -> None:
+    clock, box = [0.0], Box()
+    async with receiver() as one, running([hook(one)], box, clock=lambda: clock[0]) as links:
         one.answers = [500] * 1000
         links.send(event(1))
         await until(lambda: len(one.got) > 2)
         clock[0] = delivery.GIVE_UP_S + 1
-        await until(lambda: links.counts["a"].refused == 1)
+        await until(lambda: links.counts["a"].given_up == 1)
         assert links.waiting("a") == 0
+        await until(lambda: box.results == ["given-up"])
+        facts = {"hook": "a", "event": "e1", "kind": "coach", "why": "answered 500"}
+        assert box.acts == [("webhook", "lab~1", facts)]
+        assert box.rows == {}
+
+
+async def test_what_waits_when_the_service_stops_is_sent_by_the_next_one_with_the_same_id_and_in_order() -> None:
+    box = Box()
+    async with receiver() as one:
+        one.hangs = asyncio.Event()
+        async with running([hook(one)], box) as links:
+            for number in (1, 2):
+                links.send(event(number))
+            await until(lambda: one.ids == ["e1"])
+        assert [key[1] for key in box.rows] == ["e1", "e2"]
+        one.hangs = None
+        next_one = Links([hook(one)], box, box, back_off_s=(0.01,))
+        next_one.send(event(3))  # before it runs, as an escalation that is restored may
+        running_on = asyncio.create_task(next_one.run())
+        await until(lambda: next_one.counts["a"].delivered == 3)
+        assert one.ids == ["e1", "e1", "e2", "e3"]
+        await until(lambda: not box.rows)
+        running_on.cancel()
+        await asyncio.wait([running_on])
+
+
+async def test_what_was_delivered_is_not_kept() -> None:
+    box = Box()
+    async with receiver() as one, running([hook(one)], box) as links:
+        for number in range(20):
+            links.send(event(number))
+        await until(lambda: links.counts["a"].delivered == 20)
+    assert box.rows == {}
+
+
+async def test_events_of_a_webhook_that_was_taken_out_of_the_settings_are_lost_aloud() -> None:
+    box = Box()
+    async with receiver() as one:
+        one.hangs = asyncio.Event()
+        async with running([hook(one)], box) as links:
+            links.send(event(1))
+            await until(lambda: len(box.rows) == 1)
+    async with running([], box):
+        await until(lambda: box.results == ["removed"])
+    assert box.rows == {}
+
+
+async def test_a_store_that_fails_delays_nothing_and_gets_it_when_it_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "RETRY_S", 0.01)
+    box = Box(fault=True)
+    async with receiver() as one, receiver() as down, running([hook(one), hook(down, "b")], box) as links:
+        down.hangs = asyncio.Event()
+        for number in (1, 2):
+            links.send(event(number))
+        await until(lambda: links.counts["a"].delivered == 2)
+        box.fault = False
+        await until(lambda: list(box.rows) == [("b", "e1"), ("b", "e2")])
 
 
 async def test_a_full_queue_loses_its_oldest_and_says_so() -> None:
