@@ -82,7 +82,13 @@ def test_silence_that_is_repeated_instead_of_encoded_leaves_no_trace_in_what_fol
         frames = [tone(440)(n) for n in range(20)] + [SILENCE] * 60 + [tone(440)(n) for n in range(20)]
         return [decoder.decode(encoder.encode(frame if repeat else frame.copy())) for frame in frames]
 
+    def off(sound: list[Frame]) -> float:
+        """From what was spoken after the silence, at the codec's own delay."""
+        heard = np.concatenate(sound[80:]).astype(float)
+        spoken = np.concatenate([tone(440)(n) for n in range(20)]).astype(float)
+        return min(float(np.sqrt(np.mean((heard[lag:] - spoken[: len(heard) - lag]) ** 2))) for lag in range(SAMPLES))
+
     repeated, encoded = play(repeat=True), play(repeat=False)
     assert all(np.abs(frame).max() < 20 for frame in repeated[40:80])
-    for one, other in zip(repeated[80:], encoded[80:], strict=True):
-        assert np.abs(one.astype(int) - other).max() <= 600, "of 6553"
+    # A fraction of a sample of delay makes 100 of it; an onset that is missing or an echo of before makes 1000.
+    assert max(off(repeated), off(encoded)) < 200, "of 4634"
