@@ -15,7 +15,7 @@ from web.demo.speech import recorded
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 INTELLIGIBLE = 0.85
-"STOI. On a quiet machine it is 0.96 (the bench `sound` tells), with aiortc's own path 0.35; a busy one adds its jitter."
+"STOI. A quiet machine gives 0.96 (the bench `sound` tells), aiortc's own path 0.35; a busy one adds its own jitter."
 SENTENCES = ("vm-rec-temp", "vm-newuser", "dir-instr", "vm-review")
 
 

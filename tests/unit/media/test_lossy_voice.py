@@ -21,7 +21,7 @@ def babbling(seconds: float) -> Frame:
     pieces = [np.zeros(RATE // 2)]
     while sum(map(len, pieces)) < seconds * RATE:
         count = int(random.uniform(0.12, 0.28) * RATE)
-        pitch = np.geomspace(*random.uniform(90, 240, 2), count)
+        pitch = np.geomspace(random.uniform(90, 240), random.uniform(90, 240), count)
         phase = 2 * np.pi * np.cumsum(pitch) / RATE
         formants = random.uniform((250, 900), (850, 2600))
         voice = np.zeros(count)
