@@ -59,7 +59,7 @@ LAB_DIALPLAN = f"""
   </condition></extension>
   <extension name="bug"><condition field="destination_number" expression="^T2$">{_COMMON}
     <action application="answer"/>{_EARS}
-    <action application="displace_session" data="{VOICE}"/>
+    <action application="displace_session" data="{VOICE} m"/>
     <action application="execute_extension" data="${{sip_h_X-Lab-Hook}}"/>
     <action application="park"/>
   </condition></extension>
