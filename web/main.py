@@ -31,6 +31,7 @@ from connector.services.escalations import Escalations, Means, Policy
 from connector.services.marks import Marks
 from connector.services.notices import Notices
 from connector.services.registry import Registry
+from connector.services.retention import Keeper, Retention
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 from connector.services.whose import PlacedJournal
@@ -170,6 +171,9 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(escalations.run(), "escalations")
         start(links.run(), "webhooks")
         start(marks.run(), "marks")
+        if settings.retention.days is not None:
+            keepers: dict[str, Keeper] = {"turns": store.transcripts, "engagements": store.engagements, "marks": marks}
+            start(Retention(settings.retention.days, keepers, journal).run(), "retention")
         for pbx in pbxs.values():
             start(_pump(pbx, registry), f"pbx {pbx.name}")
         start(_media(events, takeovers, desk, hub, store), "media events")

@@ -50,6 +50,10 @@ class Marks:
         """The side file of a call, which is there when the call was recorded."""
         return self._folder / f"{_UNSAFE.sub('_', call)}.jsonl"
 
+    async def forget(self, before: datetime) -> int:
+        """Deletes side files that nothing was added to since `before`; returns how many."""
+        return await asyncio.to_thread(_forget, self._folder, before.timestamp())
+
     async def written(self) -> None:
         """Returns when all marks so far are in their files, or could not be written."""
         await self._lines.join()
@@ -102,6 +106,18 @@ class Marks:
             self._lines.put_nowait((self.path(call.id), json.dumps(mark, ensure_ascii=False) + "\n"))
         except asyncio.QueueFull:
             log.warning("marks.not-written", path=str(self.path(call.id)), why="the disk is too slow")
+
+
+def _forget(folder: Path, before: float) -> int:
+    forgotten = 0
+    for path in folder.glob("*.jsonl"):
+        try:
+            if path.stat().st_mtime < before:
+                path.unlink()
+                forgotten += 1
+        except OSError as error:
+            log.warning("marks.not-forgotten", path=str(path), why=error.strerror)
+    return forgotten
 
 
 def _append(path: Path, line: str) -> None:

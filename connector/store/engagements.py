@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.engine import RowMapping
 
 from ..domain.calls import CallId, Engagement, EngagementId, Mode
@@ -54,6 +54,12 @@ class Engagements:
         """All of a call, oldest first."""
         query = select(engagements).where(engagements.c.call == call).order_by(engagements.c.since)
         return [_past(row) for row in await self._database.rows(query)]
+
+    async def forget(self, before: datetime) -> int:
+        """Deletes those that ended before then, with their notes; returns how many."""
+        # One whose service died has no end.
+        old = func.coalesce(engagements.c.ended_at, engagements.c.since) < stamp(before)
+        return await self._database.execute(delete(engagements).where(old))
 
 
 def _past(row: RowMapping) -> PastEngagement:

@@ -6,7 +6,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaD
 
 VERSION = 2
 """Of this schema; kept in `meta`, so that an older program leaves it alone. 2: what tokens reach, whose a call is in
-the audit, events that wait for their webhook."""
+the audit, events that wait for their webhook, when a turn was kept."""
 _ALL = '["*"]'
 """Every queue, or every tenant, as it is stored."""
 
@@ -75,6 +75,7 @@ transcripts = Table(
     Column("text", Text, nullable=False),
     Column("at", String(32), nullable=False),
     Column("final", Boolean, nullable=False),
+    Column("kept_at", String(32)),
 )
 
 outbox = Table(

@@ -191,6 +191,12 @@ class StorePart(Part):
     url: str | None = None
 
 
+class Retention(Part):
+    """How long what is personal is kept."""
+
+    days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] | None = None
+
+
 class Audit(Part):
     """The key that chains the audit."""
 
@@ -218,6 +224,7 @@ class Settings(Part):
     captions: CaptionsPart = CaptionsPart()
     media: Media = Media()
     store: StorePart = StorePart()
+    retention: Retention = Retention()
     audit: Audit = Audit()
     log: Log = Log()
 

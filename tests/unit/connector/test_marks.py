@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,3 +67,15 @@ async def test_a_call_that_is_not_recorded_has_no_marks(tmp_path: Path) -> None:
 def test_no_id_of_a_call_leads_out_of_the_folder(tmp_path: Path) -> None:
     marks = Marks(Registry(["lab"], "test"), tmp_path)
     assert marks.path(CallId("lab~../../etc/passwd")).parent == tmp_path
+
+
+async def test_old_side_files_are_forgotten(tmp_path: Path) -> None:
+    marks = Marks(Registry(["lab"], "test"), tmp_path)
+    old, new = marks.path(CallId("lab~1")), marks.path(CallId("lab~2"))
+    other = tmp_path / "other.txt"
+    for path in (old, new, other):
+        path.write_text("{}\n")
+        os.utime(path, (AT.timestamp(), AT.timestamp()))
+    os.utime(new, (AT.timestamp() + 60, AT.timestamp() + 60))
+    assert await marks.forget(AT + timedelta(seconds=30)) == 1
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]

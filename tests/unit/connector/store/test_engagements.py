@@ -1,7 +1,7 @@
 """Past engagements."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from connector.domain.calls import CallId, Engagement, EngagementId, Mode, Phase
 from connector.store import Store
@@ -25,3 +25,12 @@ async def test_an_engagement_is_kept_with_its_end_and_note(store: Store) -> None
     )
     assert row.ended_at is not None
     assert await store.engagements.of_call(CallId("main~9.9")) == []
+
+
+async def test_what_is_older_than_it_may_be_is_forgotten(store: Store) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=9)
+    begun = Engagement(EngagementId("e1"), CALL, "anna", "Anna", "leg", Mode.MONITOR, Phase.ACTIVE, long_ago)
+    await store.engagements.put(begun)  # its service died
+    await store.engagements.put(replace(begun, id=EngagementId("e2")), "released", "told her")  # it ended now
+    assert await store.engagements.forget(datetime.now(UTC) - timedelta(days=1)) == 1
+    assert [past.id for past in await store.engagements.of_call(CALL)] == ["e2"]

@@ -3,9 +3,11 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from connector.domain.calls import CallId
 from connector.domain.transcript import Turn
-from connector.store import Store
+from connector.store import Store, transcripts
 
 CALL, OTHER = CallId("main~1.2"), CallId("main~1.3")
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -26,3 +28,15 @@ async def test_the_same_turn_twice_at_once_is_one_turn(store: Store) -> None:
     turn = Turn("1", "caller", "Hello", AT)
     await asyncio.gather(*(store.transcripts.put(CALL, turn) for _ in range(10)))
     assert await store.transcripts.turns(CALL) == [turn]
+
+
+async def test_what_is_older_than_it_may_be_is_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcripts, "CALLS", 2)
+    wrong_clock = datetime(2099, 1, 1, tzinfo=UTC)
+    for number in range(5):
+        await store.transcripts.put(CallId(f"main~{number}"), Turn("1", "caller", "Hello", wrong_clock))
+    between = datetime.now(UTC)
+    await store.transcripts.put(CALL, Turn("2", "caller", "Hello", AT))
+    assert await store.transcripts.forget(between) == 5
+    assert await store.transcripts.turns(CallId("main~0")) == []
+    assert len(await store.transcripts.turns(CALL)) == 1

@@ -1,6 +1,7 @@
 """Databases of earlier versions. `tests/data/store` has dumps of them, made by the program of that time."""
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,12 @@ async def test_old_acts_say_not_whose_their_calls_were_so_only_the_whole_house_r
     async with old.open() as store:
         assert await store.audit.acts(Wanted(queues=frozenset({"sales"}))) == []
         assert len(await store.audit.acts(Wanted(call=CALL))) == 1
+
+
+async def test_old_turns_are_forgotten_by_the_time_that_they_say(old: Place) -> None:
+    async with old.open() as store:
+        assert await store.transcripts.forget(datetime(2026, 1, 1, tzinfo=UTC)) == 0
+        assert await store.transcripts.forget(datetime(2026, 1, 3, tzinfo=UTC)) == 1
 
 
 async def test_an_upgrade_that_was_broken_off_is_finished(old: Place) -> None:
