@@ -59,6 +59,10 @@ class Pbx(Protocol):
     async def snapshot(self) -> SnapshotTaken:
         """What is true now, read from the PBX."""
 
+    async def rate(self, call: Call) -> int:
+        """The sample rate in Hz that a patch into this call should have: what the caller's line carries, as far as the
+        PBX can. Never raises, never takes long: 8000 where it cannot be told."""
+
     async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         """Originates the patch and brings it into the call; returns when the PBX has confirmed the mode. `name` is the
         agent's, for the people of other services on this PBX."""
@@ -86,8 +90,8 @@ class Pbx(Protocol):
 class AgentLegs(Protocol):
     """The agents' browser legs and the patches from them into a PBX."""
 
-    async def open_patch(self, leg: str) -> Endpoint:
-        """Makes a fresh patch for the leg; returns at once, and the PBX has 5 s to call it."""
+    async def open_patch(self, leg: str, *, rate: int) -> Endpoint:
+        """Makes a fresh patch for the leg, of 8000 or 16000 Hz; returns at once, and the PBX has 5 s to call it."""
 
     async def close_patch(self, patch: str) -> None:
         """Closes the patch's connection: the PBX gives the call back to the AI at once. Idempotent."""

@@ -45,9 +45,9 @@ class MediaLegs:
         except media.LegNotReady as error:
             raise LegNotReady(leg, error.reason) from None
 
-    async def open_patch(self, leg: str) -> media.Endpoint:
+    async def open_patch(self, leg: str, *, rate: int) -> media.Endpoint:
         try:
-            return await self._pool.open_patch(leg)
+            return await self._pool.open_patch(leg, rate=rate)
         except media.LegNotReady as error:
             raise LegNotReady(leg, error.reason) from None
 

@@ -280,3 +280,10 @@ SUPPORTED: Mapping[int, int] = {18: 16, 19: 8, 20: 1}
 """`EXPORT()` and the AudioSocket channel driver together."""
 WIDEBAND: Mapping[int, int] = {20: 17, 21: 12, 22: 7, 23: 1}
 """AudioSocket at 16 kHz."""
+_WIDE = re.compile(r"g722|opus|amrwb|slin(12|16|24|32|44|48|96|192)|silk(12|16|24)|speex(16|32)|siren(7|14)|g719")
+
+
+def is_wide(formats: str) -> bool:
+    """Whether all of a channel's native formats, as `(g722)` or `(g722|opus)`, carry more than 4 kHz."""
+    names = formats.strip("()").split("|")
+    return all(_WIDE.fullmatch(name) for name in names)

@@ -192,6 +192,10 @@ class FreeSwitchPbx:
 
     # ---- verbs ----
 
+    async def rate(self, call: Call) -> int:
+        """See `ports.Pbx`. The SIP patch says itself what it speaks."""
+        return 8000
+
     async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         """See `ports.Pbx`. Raises also `BadValue`, when a fact about the call or the endpoint must not reach ESL."""
         connection = self._live()
@@ -319,7 +323,10 @@ class FreeSwitchPbx:
         if where is None or where.topology is Topology.DIALLED:
             return [], []
         if not where.own:
-            return [], list(ground.end(where) or ()) if self._state.alone(caller, where.ai) else []
+            if not self._state.alone(caller, where.ai):
+                return [], []
+            hooks = [f"uuid_setvar {where.ai} api_hangup_hook"] if agents else []  # ours would lead him to the fallback
+            return hooks, [*hooks, *(ground.end(where) or ())]
         stop = ground.end(where) if where.bug else ()
         if stop is None:
             why = f"FreeSWITCH has no command that ends the AI's media bug ({where.bug}): it would stay with the caller"

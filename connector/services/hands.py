@@ -171,7 +171,7 @@ class Hands:
         return Prepared(seq, recorded)
 
     async def _open(self) -> None:
-        self._endpoint = await self._legs.open_patch(self._leg)
+        self._endpoint = await self._legs.open_patch(self._leg, rate=await self._pbx.rate(self._call))
         self.patch = PatchId(self._endpoint.uuid)
 
     async def _close(self) -> None:

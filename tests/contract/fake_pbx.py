@@ -257,6 +257,9 @@ class FakePbx:
 
     # Verbs
 
+    async def rate(self, call: Call) -> int:
+        return 8000
+
     async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         def act() -> Engaged:
             found = self.exchange.calls.get(call.id)

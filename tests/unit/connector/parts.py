@@ -39,7 +39,7 @@ class Legs:
     """The worker does not answer: patches neither open nor close."""
     on_patch_down: Callable[[str, str], None] = lambda _patch, _why: None
 
-    async def open_patch(self, leg: str) -> FakeEndpoint:
+    async def open_patch(self, leg: str, *, rate: int) -> FakeEndpoint:
         await asyncio.sleep(0)
         if self.stuck:
             raise LegNotReady(leg, "worker-late")

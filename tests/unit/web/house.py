@@ -77,6 +77,9 @@ class StandInPbx:
     def events(self) -> AsyncIterator[PbxEvent]:
         raise NotImplementedError("the tests feed the registry themselves")
 
+    async def rate(self, call: Call) -> int:
+        return 8000
+
     async def snapshot(self) -> SnapshotTaken:
         return SnapshotTaken(self.name, ())
 
@@ -144,7 +147,7 @@ class StandInLegs:
         given = {"muted": muted, "suppression": suppression, "hold": hold}
         self.settings.append((leg, {name: value for name, value in given.items() if value is not None}))
 
-    async def open_patch(self, leg: str) -> Place:
+    async def open_patch(self, leg: str, *, rate: int) -> Place:
         return Place(str(uuid.uuid4()))
 
     async def close_patch(self, patch: str) -> None:
