@@ -135,7 +135,9 @@ async def _round(stack: Stack, call: ExchangeCall, rounds: Rounds) -> None:
     await asyncio.sleep(max(0.0, taken.since + JOIN_S + 0.05 - time.monotonic()))
     try:
         rounds.joins.append(joined(recording, taken.since, taken.since + JOIN_S))
-        await _delays(taken, rounds)
+        to_caller, to_agent = await one_way(taken)
+        rounds.to_caller += [] if to_caller is None else [to_caller]
+        rounds.to_agent += [] if to_agent is None else [to_agent]
     finally:
         reply = await taken.agent.release(taken.engagement)
     reply.expect(204)
@@ -143,21 +145,20 @@ async def _round(stack: Stack, call: ExchangeCall, rounds: Rounds) -> None:
     rounds.returns.append(returned(recording, reply.sent, reply.sent + RETURN_S))
 
 
-async def _delays(taken: Taken, rounds: Rounds) -> None:
-    """A change of tone on its way, once in each direction."""
+async def one_way(taken: Taken) -> tuple[float | None, float | None]:
+    """A change of tone on its way to the caller, and to the agent, in ms; None where it was not heard."""
     spoken = await taken.agent.speak(OTHER_AGENT_HZ)
     at = await heard(taken.call, OTHER_AGENT_HZ, spoken, 1)
-    if at is not None:
-        rounds.to_caller.append((at - spoken) * 1000)
     await taken.agent.speak(AGENT_HZ)
     tone = _Noted(OTHER_CALLER_HZ)
     taken.call.caller.source = tone
     await asyncio.sleep(0.25)
     taken.call.caller.source = Tone(CALLER_HZ)
-    if tone.begun is not None:
-        heard_at = await taken.agent.first_heard(OTHER_CALLER_HZ, tone.begun)
-        if heard_at is not None:
-            rounds.to_agent.append((heard_at - tone.begun) * 1000)
+    there = None if tone.begun is None else await taken.agent.first_heard(OTHER_CALLER_HZ, tone.begun)
+    return (
+        None if at is None else (at - spoken) * 1000,
+        None if there is None or tone.begun is None else (there - tone.begun) * 1000,
+    )
 
 
 class _Noted(Tone):

@@ -16,6 +16,7 @@ from connector.freeswitch.resync import rows
 from connector.freeswitch.wire import Message
 from web.demo import freeswitch as demo
 from web.demo.freeswitchconfig import FreeSwitchConfig
+from web.demo.rtp import PCMU, Codec
 from web.demo.sip import SipCall, SipPhone
 from web.demo.tones import AGENT_HZ, CALLER_HZ
 from web.demo.voice import Tone
@@ -27,7 +28,7 @@ from .lab import SETTLE_S
 from .peers import Leg, SipAi
 
 Topology = Literal["T1", "T2", "T3", "T4"]
-TOPOLOGIES: tuple[Topology, ...] = ("T1",)
+TOPOLOGIES: tuple[Topology, ...] = ("T1", "T2", "T3", "T4")
 RULE = ("bot", r"sofia/internal/ai-")
 RULES = (RULE, ("bug-bot", r"^media-bug/displace"), ("socket-bot", r"^socket/"))
 
@@ -50,7 +51,7 @@ _EARS = """
     <action application="set" data="RECORD_READ_ONLY=true"/>
     <action application="set" data="enable_file_write_buffering=false"/>
     <action application="record_session" data="${sip_h_X-Lab-Ears}"/>"""
-_AI = "sofia/internal/ai-${sip_h_X-Lab-Key}@${sip_h_X-Lab-Ai}"
+_AI = "[absolute_codec_string=PCMU]sofia/internal/ai-${sip_h_X-Lab-Key}@${sip_h_X-Lab-Ai}"
 LAB_DIALPLAN = f"""
 <context name="incoming">
   <extension name="dialled"><condition field="destination_number" expression="^T1$">{_COMMON}
@@ -89,7 +90,9 @@ CONFERENCE = """
  <param name="comfort-noise" value="false"/>
 </profile></profiles></configuration>
 """
-CONFIG = FreeSwitchConfig(LAB_DIALPLAN, modules=("mod_conference",), more=CONFERENCE)
+CONFIG = FreeSwitchConfig(
+    LAB_DIALPLAN, modules=("mod_conference", "mod_opus"), codecs="PCMU,PCMA,OPUS", more=CONFERENCE
+)
 
 
 class Instance(demo.Instance):
@@ -125,19 +128,27 @@ class FsCall:
 class FsLab:
     """FreeSWITCH, a caller's phone, an AI of each topology, and an agent's SIP phone that answers every patch.
 
-    `fallback`: a caller who has lost AI and agent is led to a tone, as a site would lead him to a queue.
+    `codec` is the caller's. `fallback`: a caller who has lost AI and agent is led to a tone, as a site would lead him
+    to a queue.
     """
 
     topologies: Sequence[Topology] = TOPOLOGIES
     endings: Sequence[Mapping[str, Any]] = ({"ends": True}, {"ends": False})
     redials: Mapping[str, Any] = {"redial": True}
 
-    def __init__(self, pbx: Instance, *, fallback: bool = False, topologies: Sequence[Topology] = TOPOLOGIES) -> None:
+    def __init__(
+        self,
+        pbx: Instance,
+        *,
+        fallback: bool = False,
+        topologies: Sequence[Topology] = TOPOLOGIES,
+        codec: Codec = PCMU,
+    ) -> None:
         self.pbx = pbx
         self.topologies = topologies
         self.ai = SipAi()
         self.socket_ai = SocketAi()
-        self.phone = SipPhone("caller", source=lambda: Tone(CALLER_HZ))
+        self.phone = SipPhone("caller", codec=codec, source=lambda: Tone(CALLER_HZ))
         self.agents: dict[str, SipCall] = {}
         self.agent_phone = SipPhone("agent", source=lambda: Tone(AGENT_HZ), on_call=self._rang)
         self._fallback = fallback

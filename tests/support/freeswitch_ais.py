@@ -6,17 +6,17 @@ build, and is what the free mod_audio_stream and mod_audio_fork do: a bug that r
 """
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from web.demo.tones import AI_HZ
 from web.demo.voice import Recording, Silence, Source
+
+from .esl_server import EslServer, Session
 
 RATE = 8000
 LOOK_S = 0.02
@@ -63,40 +63,27 @@ class TapAi:
                 await asyncio.sleep(LOOK_S)
 
 
-class SocketAi:
-    """An application that FreeSWITCH's `socket` calls: it answers, listens, and plays. An async context manager."""
+class SocketAi(EslServer):
+    """An application that FreeSWITCH's `socket` calls: it answers, listens, and plays."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self.host, self.port = host, 0
-        self._talking: dict[str, asyncio.StreamWriter] = {}
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._came, self.host, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._talking.values():
-            writer.transport.abort()
+        super().__init__(self._application)
+        self.host = host
+        self._talking: dict[str, Session] = {}
 
     async def leave(self, key: str) -> None:
         """The application ends: FreeSWITCH goes on in the dialplan."""
-        writer = self._talking.pop(key, None)
-        if writer is not None:
-            writer.close()
+        session = self._talking.pop(key, None)
+        if session is not None:
+            session.writer.close()
 
-    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            writer.write(b"connect\n\n")
-            head = (await reader.readuntil(b"\n\n")).decode()
-            about = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
-            self._talking[about["variable_lab_key"]] = writer
-            for application, argument in (("answer", ""), ("playback", VOICE)):
-                lines = ["sendmsg", "call-command: execute", f"execute-app-name: {application}"]
-                writer.write("\n".join([*lines, *([f"execute-app-arg: {argument}"] if argument else [])]).encode())
-                writer.write(b"\n\n")
-            while await reader.read(65536):
-                pass  # FreeSWITCH's answers; the end of the connection is the end of the call
+    async def _application(self, session: Session) -> None:
+        session.write(b"connect\n\n")
+        head = await session.command()
+        about = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+        self._talking[about["variable_lab_key"]] = session
+        for application, argument in (("answer", ""), ("playback", VOICE)):
+            lines = ["sendmsg", "call-command: execute", f"execute-app-name: {application}"]
+            session.write("\n".join([*lines, *([f"execute-app-arg: {argument}"] if argument else []), "\n"]).encode())
+        while await session.command():
+            pass  # FreeSWITCH's answers; the end of the connection is the end of the call

@@ -12,8 +12,11 @@ from connector.domain.calls import Call, Mode
 from connector.domain.events import CallChanged
 from connector.freeswitch.pbx import FreeSwitchPbx
 from tests.contract.under_test import followed
-from tests.support.freeswitch import FsCall, FsLab, Instance
+from tests.support.freeswitch import TOPOLOGIES, FsCall, FsLab, Instance, Topology
+from tests.support.hearing import sequence_breaks
 from tests.support.lab import heard_by
+from tests.support.opus_codec import opus
+from web.demo.rtp import PCMU, Codec
 from web.demo.sip import SipCall
 
 SETTLED_S, LISTEN_S, WITHIN_S = 0.3, 0.3, 6.0
@@ -56,11 +59,13 @@ async def expect(call: FsCall, expected: dict[str, set[str]], **agents: SipCall)
 
 
 @asynccontextmanager
-async def a_call(instance: Instance, **settings: object) -> AsyncIterator[tuple[FsLab, FreeSwitchPbx, FsCall, Call]]:
-    async with FsLab(instance) as lab:
+async def a_call(
+    instance: Instance, topology: Topology = "T1", *, codec: Codec = PCMU, **settings: object
+) -> AsyncIterator[tuple[FsLab, FreeSwitchPbx, FsCall, Call]]:
+    async with FsLab(instance, codec=codec) as lab:
         pbx = lab.service("node-1", **settings)
         async with followed(pbx) as follower:
-            made = await lab.call()
+            made = await lab.call(topology)
             told = await follower.event(CallChanged, lambda e: e.call.channels.caller_id == made.uniqueid)
             try:
                 yield lab, pbx, made, told.call
@@ -70,8 +75,11 @@ async def a_call(instance: Instance, **settings: object) -> AsyncIterator[tuple[
 
 
 @pytest.mark.parametrize("mode", Mode)
-async def test_in_each_mode_everybody_hears_who_the_table_says(freeswitch: Instance, mode: Mode) -> None:
-    async with a_call(freeswitch) as (lab, pbx, made, call):
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+async def test_in_each_mode_everybody_hears_who_the_table_says(
+    freeswitch: Instance, topology: Topology, mode: Mode
+) -> None:
+    async with a_call(freeswitch, topology) as (lab, pbx, made, call):
         await expect(made, WITHOUT_AGENT)
         listening, speaking = lab.patch(), lab.patch()
         await pbx.engage(call, listening, Mode.MONITOR)
@@ -83,23 +91,40 @@ async def test_in_each_mode_everybody_hears_who_the_table_says(freeswitch: Insta
         await expect(made, {**WITHOUT_AGENT, "second": {"caller", "ai"}}, second=listener)
 
 
-async def test_after_every_live_switch_and_without_a_break_in_the_callers_rtp(freeswitch: Instance) -> None:
-    async with a_call(freeswitch) as (lab, pbx, made, call):
-        endpoint = lab.patch()
-        started = time.monotonic()
-        engaged = await pbx.engage(call, endpoint, Mode.MONITOR)
-        agent = await lab.agent(endpoint.uuid)
-        for mode in TOUR:
-            engaged = await pbx.switch(engaged, mode)
-            await expect(made, TABLE[mode], agent=agent)
-        await pbx.release(engaged)
-        await expect(made, WITHOUT_AGENT)
-        report = made.caller.media.report(started, time.monotonic())
-        assert (report.lost, report.ssrc_changes, made.caller.reinvites) == (0, 0, 0)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+async def test_after_every_live_switch_and_without_a_break_in_the_callers_rtp(
+    freeswitch: Instance, topology: Topology
+) -> None:
+    async with a_call(freeswitch, topology) as (lab, pbx, made, call):
+        await tour(lab, pbx, made, call)
 
 
-async def test_a_deaf_ai_hears_nobody_while_a_person_has_taken_over(freeswitch: Instance) -> None:
-    async with a_call(freeswitch, deaf=frozenset({"bot"})) as (lab, pbx, made, call):
+async def tour(lab: FsLab, pbx: FreeSwitchPbx, made: FsCall, call: Call) -> None:
+    """Through all switches; the caller's RTP has not a break."""
+    endpoint = lab.patch()
+    started = time.monotonic()
+    engaged = await pbx.engage(call, endpoint, Mode.MONITOR)
+    agent = await lab.agent(endpoint.uuid)
+    for mode in TOUR:
+        engaged = await pbx.switch(engaged, mode)
+        await expect(made, TABLE[mode], agent=agent)
+    await pbx.release(engaged)
+    await expect(made, WITHOUT_AGENT)
+    report = made.caller.media.report(started, time.monotonic())
+    breaks = sequence_breaks(made.caller.media.packets, started)
+    assert (report.lost, breaks, report.ssrc_changes, made.caller.reinvites) == (0, 0, 0, 0)
+
+
+async def test_a_caller_with_opus_hears_the_same_after_every_live_switch(freeswitch: Instance) -> None:
+    """The AI and the agent speak PCMU: FreeSWITCH transcodes, and Opus frames carry the agent's voice as well."""
+    async with a_call(freeswitch, codec=opus()) as (lab, pbx, made, call):
+        assert "opus" in await lab.api(f"uuid_getvar {made.uniqueid} read_codec")
+        await tour(lab, pbx, made, call)
+
+
+@pytest.mark.parametrize("topology", ["T1", "T3"])
+async def test_a_deaf_ai_hears_nobody_while_a_person_has_taken_over(freeswitch: Instance, topology: Topology) -> None:
+    async with a_call(freeswitch, topology, deaf=frozenset({"bot"})) as (lab, pbx, made, call):
         endpoint = lab.patch()
         engaged = await pbx.engage(call, endpoint, Mode.TAKEOVER)
         agent = await lab.agent(endpoint.uuid)
