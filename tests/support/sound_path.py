@@ -145,7 +145,7 @@ async def sound_path(
             await talker.accept(detour(opened.answer, network))
             call = await lab.call("T1")
             known = await adapter.call(call)
-            engaged = await adapter.pbx.engage(known, await _patch(pool, opened.leg, rate), Mode.TAKEOVER)
+            engaged = await adapter.pbx.engage(known, await patch(pool, opened.leg, rate), Mode.TAKEOVER)
             network.road = road
             # Two receiver reports: by then the sender knows its network.
             await asyncio.sleep(2.5)
@@ -157,7 +157,7 @@ async def sound_path(
                 await pool.close_leg(opened.leg)
 
 
-async def _patch(pool: Pool, leg: str, rate: int) -> Endpoint:
+async def patch(pool: Pool, leg: str, rate: int) -> Endpoint:
     """As soon as the leg is ready: on a busy machine its microphone, in this process, pauses now and then."""
     async with asyncio.timeout(20):
         while True:
