@@ -22,9 +22,9 @@ from web.demo.voice import Tone
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BETTER_THAN_STOCK = 0.65
-"""STOI. A quiet machine gives 0.96, aiortc's own path 0.35 (the bench `sound`). Browser, phone and judge are one process
-here: a machine with five times too much to do brings 0.5 to 0.8. What a network alone may take is held to 0.94 in virtual
-time, by `tests/unit/media/test_lossy_voice.py`."""
+"""STOI. A quiet machine gives 0.96, aiortc's own path 0.35 (the bench `sound`). Browser, phone and judge are one
+process here: a machine with five times too much to do brings 0.5 to 0.8. What a network alone may take is held to 0.94
+in virtual time, by `tests/unit/media/test_lossy_voice.py`."""
 SENTENCES = ("vm-rec-temp", "vm-newuser", "dir-instr", "vm-intro", "vm-review")
 
 
