@@ -10,10 +10,16 @@ from ..domain.errors import AlreadyTaken, ChannelGone, PbxError, VerbRefused
 from . import attach, floor, ground, wire
 from .client import Connection
 from .facts import Agent
-from .ground import Ground
+from .ground import Ground, Lent
 from .legs import Legs
 
-_GONE = ("no such channel", "cannot locate session", "cannot find session", "no such session")
+_GONE = (
+    "no such channel",
+    "conference nobody not found",
+    "cannot locate session",
+    "cannot find session",
+    "no such session",
+)
 
 
 @dataclass(frozen=True)
@@ -83,31 +89,41 @@ async def _begin(entry: Entry) -> None:
         await attach.renew(connection, entry.legs, where, patch)
         if not await attach.is_right(connection, where):
             raise VerbRefused(connection.pbx, entry.verb, "the media bugs on the caller's channel are not in order")
-    after, filled, hook = "", False, ""
-    if where.topology is Topology.DIALLED:
-        [after] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
-    elif where.own:
-        [idle] = await connection.api(f"uuid_getvar {caller} send_silence_when_idle")
-        filled = idle in (wire.UNSET, "0", "")
-    else:
-        [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
-    after = after if wire.is_place(after) else ""
+    lent = await _lent(connection, where)
     commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
     commands += [
-        ground.give_back(where, patch, after, filled),
-        f"uuid_setvar {patch} takeover_after {after}".rstrip(),
-        f"uuid_setvar {patch} takeover_filled {filled or ''}".rstrip(),
+        ground.give_back(where, patch, lent),
+        *(f"uuid_setvar {patch} takeover_{name} {value}".rstrip() for name, value in _noted(lent).items()),
         f"uuid_setvar {patch} takeover_armed {patch}",
     ]
     if where.topology is Topology.DIALLED:
         commands.append(f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}")
-    elif filled:
+    if lent.filled:
         commands.append(f"uuid_broadcast {caller} silence_stream://-1 aleg")
-    elif not where.own and hook in (wire.UNSET, ""):  # an administrator's own hook is not ours to replace
+    if lent.watched:
         commands.append(ground.watch_the_ai(where))
     await connection.api(*commands)
     if agent.mode is Mode.TAKEOVER:
         await _silence(entry)
+
+
+async def _lent(connection: Connection, where: Ground) -> Lent:
+    """What will be changed about the call, and how it was."""
+    match where.topology:
+        case Topology.DIALLED:
+            [after] = await connection.api(f"uuid_getvar {where.caller} transfer_after_bridge")
+            return Lent(after=after if wire.is_place(after) else "")
+        case Topology.CONFERENCE:
+            [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
+            return Lent(watched=hook in (wire.UNSET, ""))  # an administrator's own hook is not ours to replace
+        case _:
+            [idle] = await connection.api(f"uuid_getvar {where.caller} send_silence_when_idle")
+            return Lent(filled=idle in (wire.UNSET, "", "0"))
+
+
+def _noted(lent: Lent) -> dict[str, str]:
+    """As it is noted on the speaker's leg."""
+    return {"after": lent.after, "lent": " ".join(name for name in ("filled", "watched") if getattr(lent, name))}
 
 
 async def _silence(entry: Entry) -> None:
@@ -116,7 +132,8 @@ async def _silence(entry: Entry) -> None:
     if entry.policy.deaf and not where.own:
         commands.append(ground.deafen(where, patch))
     muted, *_ = await connection.api(*commands)
-    check(connection.pbx, muted, "engage", where.channel)
+    if muted.startswith("-"):  # `conference ... relate` says nothing when all is well
+        check(connection.pbx, muted, "engage", where.channel)
 
 
 async def _settle(entry: Entry) -> None:
@@ -125,13 +142,11 @@ async def _settle(entry: Entry) -> None:
     patch, caller = agent.patch, agent.call
     commands: list[str] = []
     if entry.before is Mode.TAKEOVER and agent.mode is not Mode.TAKEOVER:
-        commands.append(ground.audible(where))
+        commands += ground.audible(where)
     if entry.spoke and not agent.mode.speaks:
-        after, filled = await connection.api(
-            f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_filled"
-        )
-        commands += disarmed(where, after)
-        commands += [f"uuid_break {caller}"] if filled == "True" else []
+        after, noted = await connection.api(f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_lent")
+        lent = Lent(after if wire.is_place(after) else "", "filled" in noted, "watched" in noted)
+        commands += ground.returned(where, lent)
         commands += [
             f"uuid_setvar {patch} takeover_armed",
             f"uuid_setvar {patch} api_hangup_hook",
@@ -141,14 +156,6 @@ async def _settle(entry: Entry) -> None:
         commands += ground.end(where) or ()  # the PBX keeps caller and agent together, as at any end of the AI
     *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {agent.mode.value}")
     check(connection.pbx, there, entry.verb, patch)
-
-
-def disarmed(where: Ground, after: str) -> list[str]:
-    """What takes back, on caller and AI, that their bridge or conference ends under a speaking agent."""
-    if where.topology is Topology.DIALLED:
-        place = after if wire.is_place(after) else ""
-        return [f"uuid_setvar {where.caller} transfer_after_bridge {place}".rstrip()]
-    return [] if where.own else [f"uuid_setvar {where.ai} api_hangup_hook"]
 
 
 async def renewed(entry: Entry) -> None:

@@ -1,5 +1,6 @@
 """What is known of one FreeSWITCH, and the calls that follow from it; frozen, so that `translate` can be a fold."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from .ground import Ground, end
 from .wire import Message
 
 PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
+_CONFERENCE = re.compile(r"[A-Za-z0-9_.:@+-]{1,128}")
 BYPASSED = (
     "The call's media does not pass through FreeSWITCH (bypass_media or proxy_media), so nobody can be heard in it. "
     "Set both to false for calls with an AI."
@@ -65,6 +67,20 @@ class Tracked:
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """A channel's place in a conference: the conference's id and name, and the member's number."""
+
+    room: str
+    name: str = ""
+    member: str = ""
+
+
+def is_seat(seat: Seat) -> bool:
+    """Whether it can stand in a command."""
+    return bool(_CONFERENCE.fullmatch(seat.name)) and seat.member.isascii() and seat.member.isdigit()
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """An agent's leg, ours or another service's, by its uuid, which is the patch's."""
 
@@ -86,8 +102,8 @@ class State:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     calls: Mapping[str, Tracked] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
-    rooms: Mapping[str, str] = field(default_factory=dict)
-    """Channels in a conference, and its id; in the order in which they came."""
+    rooms: Mapping[str, Seat] = field(default_factory=dict)
+    """Channels in a conference, in the order in which they came."""
     bugs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Functions of the media bugs on channels, without our own, in their order."""
     deaf: frozenset[str] = frozenset()
@@ -111,12 +127,19 @@ class State:
         call = self.calls.get(caller)
         if call is None or call.left or not (call.ai or call.topology is Topology.INLINE):
             return None
-        return Ground(caller, call.ai, call.topology, call.via)
+        return Ground(caller, call.ai, call.topology, call.via, self._relation(call.ai, caller))
+
+    def _relation(self, ai: str, caller: str) -> str:
+        """The beginning of the command that says how the AI speaks to the caller, where both are in one conference."""
+        one, other = self.rooms.get(ai), self.rooms.get(caller)
+        if one is None or other is None or one.room != other.room or not all(map(is_seat, (one, other))):
+            return ""
+        return f"{one.name} relate {one.member} {other.member}"
 
     def alone(self, caller: str, ai: str) -> bool:
         """Whether nobody else is in the conference of these two."""
-        room = self.rooms.get(caller)
-        return {one for one, where in self.rooms.items() if where == room} <= {caller, ai}
+        seat = self.rooms.get(caller)
+        return {one for one, where in self.rooms.items() if seat and where.room == seat.room} <= {caller, ai}
 
 
 def ai_name(state: State, channel: Channel) -> str | None:

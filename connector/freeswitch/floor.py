@@ -72,4 +72,4 @@ async def undo(connection: Connection, where: Ground, patch: str) -> None:
             if armed.startswith("takeover_pair:")
             else []
         )
-        await connection.api(audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")
+        await connection.api(*audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")

@@ -24,12 +24,15 @@ STOPS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`ai` is the AI's channel, empty where it has none; `via` is what it is on the caller's own channel."""
+    """`ai` is the AI's channel, empty where it has none; `via` is what it is on the caller's own channel. `relation` is
+    ``<conference> relate <AI> <caller>`` where both are members: so an AI is silent to nobody but the caller, and is
+    back at once, while a member whose own channel was muted must first be noticed to speak again (0.1 s)."""
 
     caller: str
     ai: str
     topology: Topology
     via: str = ""
+    relation: str = ""
 
     @property
     def own(self) -> bool:
@@ -50,6 +53,9 @@ class Ground:
 def mute(ground: Ground, leg: str) -> str:
     """Silences the AI, if at that moment `leg` holds the floor and is armed to give the call back: a leg that died on
     the way has nothing that would make the AI audible again."""
+    if ground.relation:
+        name, _, relation = ground.relation.partition(" ")
+        return f"expand conference {_if_stands(ground, leg, name)} {relation} nospeak"
     return _silence(ground, leg, "write" if ground.own else "read")
 
 
@@ -59,37 +65,59 @@ def deafen(ground: Ground, leg: str) -> str:
 
 
 def _silence(ground: Ground, leg: str, direction: str) -> str:
+    return f"expand uuid_audio {_if_stands(ground, leg, ground.channel)} start {direction} mute 1"
+
+
+def _if_stands(ground: Ground, leg: str, whom: str) -> str:
     stands = f"x${{hash(select/{CONTEXT}/{ground.caller})}}${{uuid_getvar({leg} takeover_armed)}} == x{leg}{leg}"
-    return f"expand uuid_audio ${{cond({stands} ? {ground.channel} : nobody)}} start {direction} mute 1"
+    return f"${{cond({stands} ? {whom} : nobody)}}"
 
 
-def audible(ground: Ground) -> str:
+def audible(ground: Ground) -> list[str]:
     """The AI is heard again, and hears. On the caller's own channel the bug stays where it is, for whoever listens."""
-    return f"uuid_audio {ground.channel} " + ("start write mute 0" if ground.own else "stop")
+    said = f"uuid_audio {ground.channel} " + ("start write mute 0" if ground.own else "stop")
+    return [f"conference {ground.relation} clear", said] if ground.relation else [said]
 
 
-def give_back(ground: Ground, leg: str, after: str, filled: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a speaker changed about the call for as long as he speaks. `after`: the caller's own
+    ``transfer_after_bridge`` before that. `filled`: silence is sent to him so that the agent is heard. `watched`: the
+    AI's end in a conference is watched by a hook of ours on its channel."""
+
+    after: str = ""
+    filled: bool = False
+    watched: bool = False
+
+
+def give_back(ground: Ground, leg: str, lent: Lent) -> str:
     """What the PBX itself does when a speaker's leg ends, whatever the reason: the AI is audible, the caller's line is
     as it was, the floor is free, and a caller whose AI has left meanwhile goes to the fallback.
 
-    `after`: the caller's own ``transfer_after_bridge``. `filled`: silence was sent to him so that the agent is heard.
     The last part is a condition without an `if`: nobody is called `_undef_`, or `nobody`. The floor is freed before it
     is looked whether the AI has left, and the AI's end looks in the opposite order: however the two fall together, one
     of them sees the other.
     """
     caller = ground.caller
-    acts = [f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}", _call(audible(ground))]
-    if filled:
-        acts.append(f"${{uuid_break({caller})}}")
-    if ground.topology is Topology.DIALLED:
-        acts.append(f"${{uuid_setvar({caller} transfer_after_bridge {after})}}")
-    if ground.topology is Topology.CONFERENCE:
-        acts.append(f"${{uuid_setvar({ground.ai} api_hangup_hook )}}")
+    free = f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}"
+    acts = [free, *map(_call, [*audible(ground), *returned(ground, lent)])]
     left = f"${{uuid_getvar({caller} takeover_paired_uuid)}}"
     if ground.bug:
         left = f"${{cond(${{regex(${{uuid_buglist({caller})}}|>{ground.bug}<)}} == true ? nobody : {caller})}}"
     acts.append(f"${{uuid_transfer({left} takeover_fallback XML {CONTEXT})}}")
     return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
+
+
+def returned(ground: Ground, lent: Lent) -> list[str]:
+    """Takes back what was changed for as long as somebody speaks."""
+    acts: list[str] = []
+    if ground.topology is Topology.DIALLED:
+        acts.append(f"uuid_setvar {ground.caller} transfer_after_bridge {lent.after}".rstrip())
+    if lent.filled:
+        acts.append(f"uuid_break {ground.caller}")
+    if lent.watched:
+        acts.append(f"uuid_setvar {ground.ai} api_hangup_hook")
+    return acts
 
 
 def watch_the_ai(ground: Ground) -> str:

@@ -14,7 +14,7 @@ from ..adapter.guards import decoded, encoded
 from ..adapter.tables import mode_of, put
 from ..domain.calls import PatchId, Topology
 from ..domain.events import CallChanged, SnapshotTaken
-from .facts import Agent, Channel, State, Tracked, ai_name, epoch
+from .facts import Agent, Channel, Seat, State, Tracked, ai_name, epoch
 from .ground import BUG
 from .translate import APPLICATIONS, gather, inline, pair, present, seen, show_all
 from .wire import Message, parse_event
@@ -32,20 +32,23 @@ def rows(text: str) -> list[Row]:
     return [{str(key): str(value) for key, value in row.items()} for row in listed if isinstance(row, dict)]
 
 
-def conferences(text: str) -> dict[str, str]:
-    """Channels and the conference each is in, from `conference json_list`; none without mod_conference."""
+def conferences(text: str) -> dict[str, Seat]:
+    """Channels and where in a conference each is, from `conference json_list`; none without mod_conference."""
     try:
         tree = json.loads(text)
     except ValueError:
         return {}
     listed = [room for room in tree if isinstance(room, dict)] if isinstance(tree, list) else []
-    found: dict[str, str] = {}
+    found: dict[str, Seat] = {}
     for room in listed:
         members = room.get("members")
         for member in members if isinstance(members, list) else []:
             if isinstance(member, dict) and member.get("uuid"):
-                found[str(member["uuid"])] = str(room.get("conference_uuid") or room.get("conference_name"))
-    return dict(sorted(found.items(), key=lambda pair: pair[1])) if found else found
+                name = str(room.get("conference_name"))
+                found[str(member["uuid"])] = Seat(
+                    str(room.get("conference_uuid") or name), name, str(member.get("id", ""))
+                )
+    return found
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Look:
     calls: Sequence[Row]
     dumps: Mapping[str, str]
     bugs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    rooms: Mapping[str, str] = field(default_factory=dict)
+    rooms: Mapping[str, Seat] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Message]:
         """The channels that are there, by what their dumps say."""
@@ -116,7 +119,7 @@ def resync(
     for a, b in [*dialled, *pairs]:
         if a in state.channels and b in state.channels:
             state, _ = pair(state, a, b, at)
-    for room in dict.fromkeys(rooms.values()):
+    for room in dict.fromkeys(seat.room for seat in rooms.values()):
         state, _ = gather(state, room, at)
     for channel, message in facts.items():
         state = _inline(before, state, look, channel, message, at)
@@ -148,10 +151,11 @@ def missed(state: State, look: Look) -> Iterator[Message]:
     for channel, message in facts.items():
         if channel in state.calls or state.call_of_ai(channel):
             continue
-        room = look.rooms.get(channel)
-        if room and channel not in state.rooms:
+        seat = look.rooms.get(channel)
+        if seat and channel not in state.rooms:
             joined = {"event-name": "CUSTOM", "event-subclass": "conference::maintenance", "action": "add-member"}
-            yield Message({**message.headers, **joined, "conference-unique-id": room})
+            place = {"conference-unique-id": seat.room, "conference-name": seat.name, "member-id": seat.member}
+            yield Message({**message.headers, **joined, **place})
         for via in look.inline(channel, message):
             application, _, data = via.partition("/")
             begun = {"event-name": "CHANNEL_EXECUTE", "application": application, "application-data": data}

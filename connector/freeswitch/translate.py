@@ -20,7 +20,7 @@ from ..domain.events import (
     HumanAsked,
     PbxEvent,
 )
-from .facts import Agent, Channel, State, Tracked, ai_name, call_of, epoch, hook_of, is_bypassed
+from .facts import Agent, Channel, Seat, State, Tracked, ai_name, call_of, epoch, hook_of, is_bypassed
 from .ground import BUG, OURS, Ground
 from .wire import DEADMAN_CAUSE, Message
 
@@ -206,7 +206,8 @@ def _conference(state: State, m: Message, at: datetime) -> Step:
     match m["action"]:
         case "add-member":
             state = seen(state, m, at)
-            return gather(replace(state, rooms=put(state.rooms, channel, room)), room, at)
+            seat = Seat(room, m["conference-name"], m["member-id"])
+            return gather(replace(state, rooms=put(state.rooms, channel, seat)), room, at)
         case "del-member":
             return _left_room(replace(state, rooms=drop(state.rooms, channel)), channel, m["answer-state"] == "hangup")
     return state, []
@@ -214,7 +215,9 @@ def _conference(state: State, m: Message, at: datetime) -> Step:
 
 def gather(state: State, room: str, at: datetime) -> Step:
     """Who is in a conference: with one AI, and a caller (whom the hook marks, or who came first), it is a call."""
-    members = [state.channels[one] for one, where in state.rooms.items() if where == room and one in state.channels]
+    members = [
+        state.channels[one] for one, where in state.rooms.items() if where.room == room and one in state.channels
+    ]
     ais = [one.id for one in members if ai_name(state, one) is not None]
     callers = [one.id for one in members if one.id not in ais and one.role != "agent"]
     if len(ais) != 1 or not callers or state.call_of_ai(ais[0]) in callers:

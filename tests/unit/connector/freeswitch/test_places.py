@@ -11,7 +11,7 @@ from connector.domain.calls import Call, Mode, Topology
 from connector.domain.events import AiGone, CallChanged, CallGone, PbxEvent
 from connector.freeswitch import attach, ground
 from connector.freeswitch.facts import DEAF, ENDLESS, State
-from connector.freeswitch.ground import Ground
+from connector.freeswitch.ground import Ground, Lent
 from connector.freeswitch.resync import Look, conferences, missed, resync
 from connector.freeswitch.wire import MAX_COMMAND, Message
 
@@ -40,7 +40,13 @@ def bug(name: str, function: str) -> Message:
 
 
 def member(action: str, channel: str, room: str = "r", **headers: str) -> Message:
-    return message("conference::maintenance", channel, action=action, conference_unique_id=room, **headers)
+    return message(
+        "conference::maintenance",
+        channel,
+        action=action,
+        conference_unique_id=room,
+        **{"conference_name": "room", "member_id": "3", **headers},
+    )
 
 
 def last(events: Iterable[PbxEvent]) -> Call:
@@ -116,12 +122,27 @@ def test_a_conference_with_one_ai_is_the_call_of_whom_the_hook_marks() -> None:
     call = last(events)
     assert (call.topology, call.channels.caller_id, call.channels.ai_id) == (Topology.CONFERENCE, "c", "a")
     assert not state.alone("c", "a")
+    where = state.ground("c")
+    assert where is not None
+    assert where.relation == "room relate 3 3"
+    assert "nobody) relate 3 3 nospeak" not in ground.mute(where, "p")
+    assert ground.mute(where, "p").endswith("? room : nobody)} relate 3 3 nospeak")
     _, left = follow([mode("takeover"), member("del-member", "a")], state)
     assert AiGone(call.id, True) in left
     _, gone = follow([member("del-member", "c")], state)
     assert gone == [CallGone(call.id, "transferred")]
     ended = [member("del-member", "c", answer_state="hangup"), message("CHANNEL_HANGUP_COMPLETE", "c")]
     assert follow(ended, state)[1] == [CallGone(call.id, "hangup")]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("r;x", "1"), ("r x", "1"), ("${x}", "1"), ("r", "1 2"), ("r", ""), ("r", "²")]
+)
+def test_a_conference_that_could_break_out_of_its_command_is_not_named_in_one(name: str, number: str) -> None:
+    ai = message("CHANNEL_CREATE", "a", channel_name="sofia/internal/ai-1@x")
+    joined = [member("add-member", one, conference_name=name, member_id=number) for one in ("c", "a")]
+    state, _ = follow([caller(), ai, *joined])
+    assert state.ground("c") == Ground("c", "a", Topology.CONFERENCE)
 
 
 def test_two_ais_or_none_are_no_call() -> None:
@@ -212,12 +233,13 @@ def test_the_order_of_bugs_is_read_from_what_the_pbx_lists() -> None:
     [
         Ground("c" * 36, "a" * 36, Topology.DIALLED),
         Ground("c" * 36, "a" * 36, Topology.CONFERENCE),
+        Ground("c" * 36, "a" * 36, Topology.CONFERENCE, relation="r" * 128 + " relate 2 1"),
         Ground("c" * 36, "", Topology.INLINE, "media-bug/audio_stream"),
         Ground("c" * 36, "", Topology.INLINE, "socket/10.0.0.9:8084"),
     ],
 )
 def test_every_hook_frees_the_floor_and_fits_in_a_command(where: Ground) -> None:
-    hook = ground.give_back(where, "p" * 36, "a:b:c", filled=True)
+    hook = ground.give_back(where, "p" * 36, Lent("a:b:c", True, True))
     assert len(hook) < MAX_COMMAND
     assert hook.count("${") == hook.count("}")
     assert hook.index("delete_ifmatch") < hook.index("uuid_audio") < hook.index("takeover_fallback")
