@@ -75,6 +75,7 @@ LAB_DIALPLAN = f"""
     <action application="answer"/>{_EARS}
     <action application="execute_extension" data="${{sip_h_X-Lab-Hook}}"/>
     <action application="socket" data="${{sip_h_X-Lab-Ai}} async full"/>
+    <action application="execute_extension" data="ai_left XML takeover"/>
   </condition></extension>
   <extension name="place"><condition field="destination_number" expression="^support$">
     <action application="answer"/><action application="playback" data="tone_stream://%(10000,0,1200);loops=-1"/>
