@@ -70,11 +70,13 @@ class SocketAi(EslServer):
         super().__init__(self._application)
         self.host = host
         self._talking: dict[str, Session] = {}
+        self._channels: dict[str, str] = {}
 
     async def leave(self, key: str) -> None:
         """The application ends: FreeSWITCH goes on in the dialplan."""
         session = self._talking.pop(key, None)
         if session is not None:
+            session.write(f"api uuid_break {self._channels[key]} all\n\nexit\n\n".encode())  # or its tone would go on
             session.writer.close()
 
     async def _application(self, session: Session) -> None:
@@ -82,6 +84,7 @@ class SocketAi(EslServer):
         head = await session.command()
         about = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
         self._talking[about["variable_lab_key"]] = session
+        self._channels[about["variable_lab_key"]] = about["Unique-ID"]
         for application, argument in (("answer", ""), ("playback", VOICE)):
             lines = ["sendmsg", "call-command: execute", f"execute-app-name: {application}"]
             session.write("\n".join([*lines, *([f"execute-app-arg: {argument}"] if argument else []), "\n"]).encode())
