@@ -90,7 +90,7 @@ async def test_one_is_killed_and_the_takeover_on_the_other_goes_on(house: House,
         since = time.monotonic()
         await house.kill(down)
         assert (await gone)["pbx"]["why"]
-        refused = await anna.engage(lost_id)
+        refused = await server.ask("POST", f"calls/{lost_id}/hangup")
         assert (refused.status, refused.slug) == (503, "pbx-unavailable")
         assert down in str(refused.body), "the answer names which one is gone"
         await expect(kept.caller.recording, {"agent"}, within=WITHIN_S)
