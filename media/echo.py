@@ -8,6 +8,7 @@ from collections import deque
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 WINDOW = 250
 "Ticks that are looked at: 5 s."
@@ -17,21 +18,22 @@ _ALIKE = 0.75
 "Correlation of the two curves (of decibels) from which it is an echo; two people in turn stay below 0.4 (tests)."
 _AUDIBLE = -50.0
 "dBFS: softer echo is not worth a warning, and softer play makes none."
+_SOFTEST = 10 ** ((_AUDIBLE - 10) / 10)
 _SPOKEN = 0.2
 "Share of the window in which something must have been played."
 
 
 class EchoWatch:
-    """One leg's. `add` each tick, `returning` about once a second: it costs 30 products of 250 numbers."""
+    """One leg's. `add` each tick, `returning` about once a second: it costs one product of 30 by 250 numbers."""
 
     def __init__(self) -> None:
         self._played: deque[float] = deque(maxlen=WINDOW + _LATEST)
         self._heard: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, played: float, heard: float) -> None:
-        """dBFS of the 20 ms that went to the browser, and of those that came from its microphone."""
-        self._played.append(max(played, _AUDIBLE - 10))
-        self._heard.append(max(heard, _AUDIBLE - 10))
+        """Power (full scale 1.0) of the 20 ms that went to the browser, and of those that came from its microphone."""
+        self._played.append(played)
+        self._heard.append(heard)
 
     def clear(self) -> None:
         """Another call, or another microphone."""
@@ -43,14 +45,22 @@ class EchoWatch:
         """Whether what was played in the last seconds is heard again."""
         if len(self._played) < WINDOW + _LATEST:
             return False
-        played, heard = np.array(self._played), np.array(self._heard)
+        played, heard = _loudness(self._played), _loudness(self._heard)
         if np.mean(played[:WINDOW] > _AUDIBLE) < _SPOKEN or np.max(heard) < _AUDIBLE:
             return False
-        return max(_likeness(played[_LATEST - lag :][:WINDOW], heard) for lag in range(_LATEST)) > _ALIKE
+        earlier = sliding_window_view(played, WINDOW)[1:]
+        return bool(np.max(_likeness(earlier, heard)) > _ALIKE)
 
 
-def _likeness(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    """Pearson's correlation; 0 where one of them does not move."""
-    a, b = one - one.mean(), other - other.mean()
-    size = float(np.sqrt(np.dot(a, a) * np.dot(b, b)))
-    return float(np.dot(a, b)) / size if size > 1e-6 else 0.0
+def _loudness(powers: deque[float]) -> npt.NDArray[np.float64]:
+    """dBFS; what is not audible is all the same."""
+    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(np.array(powers), _SOFTEST))
+    return levels
+
+
+def _likeness(some: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Pearson's correlation of each row with `other`; 0 where one of them does not move."""
+    a, b = some - some.mean(axis=1, keepdims=True), other - other.mean()
+    size = np.sqrt(np.einsum("ij,ij->i", a, a) * np.dot(b, b))
+    alike: npt.NDArray[np.float64] = np.divide(a @ b, size, out=np.zeros_like(size), where=size > 1e-6)
+    return alike

@@ -54,7 +54,7 @@ class Engine:
         self._phases: list[list[Leg]] = [[] for _ in range(PHASES)]
         self._patches: dict[str, Leg] = {}
         self._taps: dict[str, Tap] = {}
-        self._states: dict[str, LegState] = {}
+        self._states: dict[str, tuple[bool, bool]] = {}
         self._server = audiosocket.Server(self, frozenset(settings.pbx_addresses))
         self._sip = SipServer(self, self._server) if settings.sip else None
         self._pacer = Pacer(time.monotonic())
@@ -296,10 +296,10 @@ class Engine:
             self._watch(leg, due.tick)
 
     def _watch(self, leg: Leg, tick: int) -> None:
-        state = LegState(leg.id, leg.peer.up, leg.microphone)
+        state = leg.peer.up, leg.microphone
         if self._states.get(leg.id) != state:
             self._states[leg.id] = state
-            self._tell(state)
+            self._tell(LegState(leg.id, *state))
         if leg.patch is not None and (why := leg.verdict):
             self.close_patch(leg.patch.id, why)
         # Spread over the second by the leg's name: sixty reports in one tick would make it late.

@@ -39,8 +39,8 @@ def parse(data: bytes) -> Rtp | None:
 
 def build(packet: Rtp) -> bytes:
     """Packet -> bytes, without extensions and marker."""
-    head = _HEADER.pack(0x80, packet.payload_type, packet.sequence, packet.timestamp & 0xFFFFFFFF, packet.ssrc)
-    return head + packet.payload
+    kind, sequence, timestamp, ssrc, payload = packet
+    return _HEADER.pack(0x80, kind, sequence, timestamp & 0xFFFFFFFF, ssrc) + payload
 
 
 @dataclass(frozen=True, slots=True)

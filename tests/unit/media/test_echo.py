@@ -34,11 +34,15 @@ def late(curve: Curve, ticks: int) -> Curve:
     return np.concatenate((np.full(ticks, -75.0), curve[: len(curve) - ticks]))
 
 
+def power(level: float) -> float:
+    return float(10 ** (level / 10))
+
+
 def share_returning(played: Curve, heard: Curve) -> float:
     """Of the seconds in which it could say."""
     watch, said = EchoWatch(), []
     for tick, (one, other) in enumerate(zip(played, heard, strict=True)):
-        watch.add(one, other)
+        watch.add(power(one), power(other))
         if tick > WINDOW + 50 and tick % 50 == 0:
             said.append(watch.returning)
     return float(np.mean(said))
@@ -79,9 +83,9 @@ def test_after_clear_nothing_is_said_for_five_seconds() -> None:
     played = talk(600, 6)
     watch = EchoWatch()
     for one in played:
-        watch.add(one, one - 10)
+        watch.add(power(one), power(one - 10))
     assert watch.returning
     watch.clear()
     for one in played[:WINDOW]:
-        watch.add(one, one - 10)
+        watch.add(power(one), power(one - 10))
         assert not watch.returning
