@@ -7,6 +7,7 @@ PYTHON ?= python3
 
 help:
 	@echo "make demo            a live demo: an embedded Asterisk, calls with an AI, and the panel"
+	@echo "make demo ARGS=--freeswitch   the same with a FreeSWITCH beside it, where one is installed"
 	@echo "make demo ARGS=--check   one takeover and return in a headless browser, measured; exit 0 or 1"
 	@echo "make test            make check, then every test against a real Asterisk and a real Chromium"
 	@echo "make check           lint, types and the import contracts"
