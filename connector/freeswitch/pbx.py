@@ -132,7 +132,9 @@ class FreeSwitchPbx:
 
     async def _look(self, connection: Connection) -> Look:
         listed = await connection.api("show channels as json", "show calls as json", "conference json_list")
-        channels, calls, rooms = rows(listed[0]), rows(listed[1]), conferences(listed[2])
+        # `show calls` lists who talks to nobody as well, without another side.
+        calls = [row for row in rows(listed[1]) if row.get("b_uuid")]
+        channels, rooms = rows(listed[0]), conferences(listed[2])
         wanted = {*worth_a_dump(self._state, channels, calls), *self._legs.ids(), *rooms}
         ids = sorted(channel for channel in wanted if wire.is_id(channel))
         dumps = await connection.api(*(f"uuid_dump {channel} txt" for channel in ids))
