@@ -79,12 +79,11 @@ def _figures(outcomes: Sequence[Outcome], reports: Sequence[Report], faults: Seq
 
 async def bench(pbx: str, topologies: Sequence[str], rows: Sequence[str], count: int) -> dict[str, Any]:
     """Row after row: two at once would measure each other."""
-    figures: dict[str, Any] = {}
-    for row in rows:
-        async with exchange(pbx, topologies) as (name, ground):
-            figures["pbx"] = name
-            figures[row] = await measure(ground, row, min(count, RESTARTS) if row == "pbx_restart" else count)
-        say(f"{row}: {json.dumps(figures[row])}")
+    async with exchange(pbx, topologies) as (name, ground):
+        figures: dict[str, Any] = {"pbx": name}
+        for row in rows:
+            figures[row] = await measure(ground(), row, min(count, RESTARTS) if row == "pbx_restart" else count)
+            say(f"{row}: {json.dumps(figures[row])}")
     return figures
 
 

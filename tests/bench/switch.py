@@ -24,7 +24,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -235,21 +235,23 @@ async def _join(stack: Stack, call: ExchangeCall, agent: RemoteAgent, result: So
 
 
 @asynccontextmanager
-async def exchange(pbx: str, topologies: Sequence[str]) -> AsyncIterator[tuple[str, Installation | Exchange]]:
-    """What is measured, by name, and what a `Stack` is built on. Raises NotProvided."""
+async def exchange(
+    pbx: str, topologies: Sequence[str]
+) -> AsyncIterator[tuple[str, Callable[[], Installation | Exchange]]]:
+    """What is measured, by name, and what gives the ground of each `Stack`. Raises NotProvided."""
     if pbx == "asterisk":
         installation = await asterisk.provide(say)
-        yield f"asterisk {installation.version}", installation
+        yield f"asterisk {installation.version}", lambda: installation
         return
     found = demo.find()
     async with Instance(found.program.parents[1]) as instance:
         chosen = [topology for topology in FS_TOPOLOGIES if topology in topologies]
-        yield f"freeswitch {found.version}", FsLab(instance, fallback=True, topologies=chosen)
+        yield f"freeswitch {found.version}", lambda: FsLab(instance, fallback=True, topologies=chosen)
 
 
 async def bench(pbx: str, topologies: Sequence[str], count: int, joins: int) -> dict[str, Any]:
     """Everything, as one JSON object."""
-    async with exchange(pbx, topologies) as (name, ground), Stack(ground, staff=SOAK_CALLS) as stack:
+    async with exchange(pbx, topologies) as (name, ground), Stack(ground(), staff=SOAK_CALLS) as stack:
         figures: dict[str, Any] = {"pbx": name}
         chosen = [topology for topology in stack.lab.topologies if topology in topologies]
         measured = {topology: await measure(stack, topology, count) for topology in chosen}

@@ -86,6 +86,10 @@ class FakeFreeSwitch(EslServer):
             after = other.variables.pop("transfer_after_bridge", "")
             self._lead(other, after.split(":")[0]) if after else self.hangup(other.uuid)
 
+    def callers(self) -> list[str]:
+        """Who talks to an AI."""
+        return [one.uuid for one in self.channels.values() if "takeover_id" in one.variables]
+
     def agents(self, caller: str) -> list[FakeChannel]:
         return [one for one in self.channels.values() if one.target == caller]
 
@@ -122,6 +126,15 @@ class FakeFreeSwitch(EslServer):
         data = event(what, body, **(self._data(about) if about else {}), **headers)
         for session in self._sessions:
             session.write(data)
+
+    def say(self, data: bytes) -> None:
+        """Says these bytes to every service, whatever they are."""
+        for session in self._sessions:
+            session.write(data)
+
+    async def drained(self) -> None:
+        """Returns when the services keep up."""
+        await asyncio.gather(*(session.writer.drain() for session in self._sessions))
 
     def _data(self, channel: FakeChannel) -> dict[str, str]:
         variables = {f"variable_{name}": value for name, value in channel.variables.items()}
@@ -273,7 +286,8 @@ class FakeFreeSwitch(EslServer):
                 for one in self.channels.values()
             ]
         else:
-            rows = [{"uuid": one.uuid, "b_uuid": one.peer} for one in self.channels.values() if one.peer > one.uuid]
+            listed = [one for one in self.channels.values() if not one.peer or one.peer > one.uuid]
+            rows = [{"uuid": one.uuid, "b_uuid": one.peer} for one in listed]
         return json.dumps({"row_count": len(rows), "rows": rows} if rows else {"row_count": 0})
 
 

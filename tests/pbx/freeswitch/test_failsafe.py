@@ -12,7 +12,7 @@ from connector.domain.events import CallChanged
 from tests.contract.under_test import followed
 from tests.support.agent import Reply
 from tests.support.fleet import fleet
-from tests.support.freeswitch import RULE, FsLab, Instance
+from tests.support.freeswitch import RULE, TOPOLOGIES, FsLab, Instance
 from tests.support.hearing import first_heard
 from tests.support.processes import children, kill
 from tests.support.server import Server
@@ -89,6 +89,15 @@ async def test_ai_and_agent_die_together_and_the_caller_is_led_on(lab: FsLab) ->
                     await asyncio.sleep(0.05)
             assert await lab.api(f"uuid_getvar {made.uniqueid} destination_number") != "takeover_hold"
             await made.hangup()
+
+
+async def test_a_service_that_starts_sees_every_call_that_is_there(lab: FsLab) -> None:
+    calls = {(await lab.call(topology)).uniqueid for topology in TOPOLOGIES}
+    async with asyncio.timeout(5):
+        while not calls <= set(await lab.channels()):  # noqa: ASYNC110 - a late table
+            await asyncio.sleep(0.1)
+    async with followed(lab.service()) as follower:
+        assert {call.channels.caller_id for call in follower.live().values()} == calls
 
 
 async def accepted(ask: Callable[[], Awaitable[Reply]]) -> Reply:
