@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from media.pool import LegDown, Overloaded, PatchDown, Pool, WorkerFailed, WorkerLost
+from media.supervisor import KILL, PING
 from tests.support.browser_leg import BrowserLeg
 from tests.unit.media.conftest import SETTINGS, Events
 from tests.unit.media.pbx_end import PbxEnd
@@ -69,6 +70,38 @@ async def test_a_worker_that_dies_or_hangs_is_replaced_and_the_pbx_let_go(
         assert not running(pid)
     async with connected(pool) as (_, leg):
         assert pool.alive(leg)
+
+
+async def test_a_worker_that_hangs_as_the_pbx_joins_is_noticed_too(pool: Pool, events: Events) -> None:
+    async with connected(pool) as (_, leg):
+        endpoint = await pool.open_patch(leg)
+        os.kill(pool.stats()[0].pid, signal.SIGSTOP)
+        # The kernel takes the call for it: to the PBX it looks like a worker that listens and says nothing.
+        async with PbxEnd(endpoint) as pbx, asyncio.timeout(10):
+            await pbx.closed.wait()
+        assert await events.next(PatchDown) == PatchDown(leg, endpoint.uuid, "worker-lost")
+
+
+async def test_a_service_that_is_held_up_again_and_again_still_notices_a_worker_that_hangs(
+    pool: Pool, events: Events
+) -> None:
+    os.kill(pool.stats()[0].pid, signal.SIGSTOP)
+    lost = asyncio.create_task(events.next(WorkerLost, within=60))
+    while not lost.done():  # another thing with much to do on the same loop, not a wait
+        time.sleep(2.4 * PING)  # noqa: ASYNC251  this is the load
+        await asyncio.sleep(2 * PING)
+    assert await lost == WorkerLost(0, ())
+
+
+async def test_a_worker_is_not_killed_because_the_service_was_held_up(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        time.sleep(KILL + PING)  # noqa: ASYNC251  this is what is tested
+        await asyncio.sleep(PING)
+    await asyncio.sleep(2 * PING)
+    # On a busy machine the worker may have lost its own patience meanwhile; but it was not we who ended it.
+    assert "is killed" not in caplog.text
 
 
 async def test_a_hanging_worker_is_not_called_alive(pool: Pool) -> None:
