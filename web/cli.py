@@ -1,4 +1,4 @@
-"""The command line: ``takeover serve | check | demo | user | token | denoise | dialplan | audit``.
+"""The command line: ``takeover serve | check | doctor | demo | user | token | denoise | dialplan | audit``.
 
 Exit codes: 0 done, 1 not done, 2 the settings or the arguments are wrong. With ``--json``, one JSON object on stdout.
 """
@@ -57,6 +57,8 @@ def _run(options: argparse.Namespace) -> Outcome | None:
             return dialplan(options)
         case "check":
             return _check(load(options.config))
+        case "doctor":
+            return _doctor(load(options.config))
         case "serve":
             return _serve(load(options.config))
     os.umask(0o077)  # the store holds hashes and transcripts, whatever the folder's own rights are
@@ -71,6 +73,13 @@ def _check(settings: Settings) -> Outcome:
     return Outcome(
         lines, {"ok": True, "listen": where, "pbx": sorted(settings.pbx), "data_dir": str(settings.data_dir)}
     )
+
+
+def _doctor(settings: Settings) -> Outcome:
+    from .commands.doctor import doctor  # the PBXs' clients take a while to load
+
+    logs.configure(form="console", level="error")
+    return doctor(settings)
 
 
 def _serve(settings: Settings) -> Outcome | None:
@@ -126,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", parents=[common], help="run the service")
     commands.add_parser("check", parents=[common], help="check the settings")
+    commands.add_parser("doctor", parents=[common], help="connect to every PBX, and say what is missing there")
     commands.add_parser("demo", help="an Asterisk, callers and AIs of our own, and the panel")
     _user(commands.add_parser("user", help="people who may log in"), common)
     _token(commands.add_parser("token", help="machines that may use the API"), common)

@@ -1,0 +1,135 @@
+"""``takeover doctor``: connects to every PBX as the service would, and says what is missing there and what helps.
+
+It changes nothing, on the PBX or here, and may run beside the service.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address, ip_network
+from xml.etree import ElementTree
+
+from connector.asterisk import admission as asterisk
+from connector.asterisk import client as ami
+from connector.domain.errors import PbxError, PbxUnavailable
+from connector.freeswitch import admission as freeswitch
+from connector.freeswitch import client as esl
+
+from ..errors import Fault
+from ..faults import shown
+from ..settings import Asterisk, FreeSwitch, Media, Settings
+from .outcome import Outcome
+
+DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - what everybody knows, and tries first
+WITHIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one PBX is, and all that is wrong with it or the way to it."""
+
+    title: str
+    faults: Sequence[Fault]
+
+
+def doctor(settings: Settings) -> Outcome:
+    """Exit code 1 when anything is wrong."""
+    found = asyncio.run(_all(settings))
+    lines: list[str] = []
+    for name, one in found.items():
+        lines.append(f"{name}: {one.title}{'' if one.faults else ', in order'}")
+        lines += [f"  {fault}" for fault in one.faults]
+    ok = not any(one.faults for one in found.values())
+    facts = {name: {"is": one.title, "faults": [asdict(fault) for fault in one.faults]} for name, one in found.items()}
+    return Outcome(lines, {"ok": ok, "pbx": facts}, code=0 if ok else 1)
+
+
+async def _all(settings: Settings) -> Mapping[str, Found]:
+    found = await asyncio.gather(*(_look(name, one, settings.media) for name, one in settings.pbx.items()))
+    return dict(zip(settings.pbx, found, strict=True))
+
+
+async def _look(name: str, one: Asterisk | FreeSwitch, media: Media) -> Found:
+    where = f"{one.kind} at {one.host}:{one.port}"
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            if isinstance(one, FreeSwitch):
+                return await _freeswitch(name, one, media)
+            return await _asterisk(name, one)
+    except PbxUnavailable as error:
+        return Found(where, [Fault(f"pbx.{name}", "", error.why)])
+    except PbxError as error:
+        return Found(where, [Fault(f"pbx.{name}", "", str(error))])
+    except TimeoutError:
+        return Found(
+            where, [Fault(f"pbx.{name}", "", f"it took more than {WITHIN_S:g} s to answer; is it overloaded?")]
+        )
+
+
+async def _asterisk(name: str, one: Asterisk) -> Found:
+    secret = one.secret.get_secret_value() if one.secret else ""
+    address = ami.Address(one.host, one.port, one.username, secret, one.tls, str(one.tls_ca_file or ""))
+    async with ami.Connection(name, address, lambda _: None) as connection:
+        admission = await asterisk.admit(connection)
+    unfit = [Fault(f"pbx.{name}", "", admission.unfit)] if admission.unfit else []
+    return Found(f"Asterisk {admission.text}", unfit)
+
+
+async def _freeswitch(name: str, one: FreeSwitch, media: Media) -> Found:
+    secret = one.secret.get_secret_value() if one.secret else ""
+    async with esl.Connection(name, esl.Address(one.host, one.port, secret), lambda _: None) as connection:
+        admission = await freeswitch.admit(connection, one.sip_profile)
+        contexts = sorted({place.partition(",")[0] for place in one.destinations.values()})
+        socket, profile, *there = await connection.api(
+            "xml_locate configuration configuration name event_socket.conf",
+            f"sofia status profile {one.sip_profile}",
+            *(f"xml_locate dialplan context name {context}" for context in contexts),
+        )
+    faults = [Fault(f"pbx.{name}", "", admission.unfit)] if admission.unfit else []
+    if secret == DEFAULT_PASSWORD:
+        remedy = "everybody knows this one: change it there and in event_socket.conf.xml; openssl rand -hex 24"
+        faults.append(Fault(f"pbx.{name}.secret", shown(secret), remedy))
+    faults += _open_socket(name, socket)
+    faults += _sip_way(name, one.sip_profile, profile, media)
+    missing = [context for context, text in zip(contexts, there, strict=True) if "<context" not in text]
+    faults += [
+        Fault(f"pbx.{name}.destinations.{key}", shown(place), "this FreeSWITCH's dialplan has no such context")
+        for key, place in one.destinations.items()
+        if place.partition(",")[0] in missing
+    ]
+    return Found(f"FreeSWITCH {admission.text}", faults)
+
+
+def _open_socket(name: str, xml: str) -> list[Fault]:
+    """Whether others than this machine may try passwords on its event socket."""
+    try:
+        params = {one.get("name"): one.get("value", "") for one in ElementTree.fromstring(xml).iter("param")}  # noqa: S314 - the PBX's own
+    except ElementTree.ParseError:
+        return []  # it shows its configuration to nobody
+    listens = str(params.get("listen-ip", "::"))
+    if _is_loopback(listens) or params.get("apply-inbound-acl"):
+        return []
+    remedy = (
+        "its event socket, which is not encrypted, is open to every machine: in event_socket.conf.xml set listen-ip to "
+        "127.0.0.1, or apply-inbound-acl, then: fs_cli -x 'reload mod_event_socket'"
+    )
+    return [Fault(f"pbx.{name}", shown(f"listen-ip {listens}"), remedy)]
+
+
+def _sip_way(name: str, profile: str, status: str, media: Media) -> list[Fault]:
+    """Whether the media workers take calls from where the profile makes them."""
+    facts = dict(line.split(None, 1) for line in status.splitlines() if len(line.split(None, 1)) == 2)
+    sender = facts.get("SIP-IP", "").strip()
+    if not sender:
+        return []  # no such profile, which `admit` has told
+    if _is_loopback(sender) or any(ip_address(sender) in ip_network(one) for one in media.pbx_addresses):
+        return []
+    remedy = f"add {sender!r}: the SIP profile {profile!r} of pbx.{name} calls from there"
+    return [Fault("media.pbx_addresses", shown([*media.pbx_addresses]), remedy)]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
