@@ -85,7 +85,7 @@ async def _begin(entry: Entry) -> None:
     """Arms the leg to give the call back at its end, then silences the AI where that is asked for."""
     connection, agent, where = entry.connection, entry.agent, entry.where
     patch, caller = agent.patch, agent.call
-    if where.own and not await attach.is_right(connection, where):
+    if where.here and not await attach.is_right(connection, where):
         await attach.renew(connection, entry.legs, where, patch)
         if not await attach.is_right(connection, where):
             raise VerbRefused(connection.pbx, entry.verb, "the media bugs on the caller's channel are not in order")
@@ -98,8 +98,6 @@ async def _begin(entry: Entry) -> None:
     ]
     if where.topology is Topology.DIALLED:
         commands.append(f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}")
-    if lent.filled:
-        commands.append(f"uuid_broadcast {caller} silence_stream://-1 aleg")
     if lent.watched:
         commands.append(ground.watch_the_ai(where))
     await connection.api(*commands)
@@ -117,13 +115,12 @@ async def _lent(connection: Connection, where: Ground) -> Lent:
             [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
             return Lent(watched=hook in (wire.UNSET, ""))  # an administrator's own hook is not ours to replace
         case _:
-            [idle] = await connection.api(f"uuid_getvar {where.caller} send_silence_when_idle")
-            return Lent(filled=idle in (wire.UNSET, "", "0"))
+            return Lent()
 
 
 def _noted(lent: Lent) -> dict[str, str]:
     """As it is noted on the speaker's leg."""
-    return {"after": lent.after, "lent": " ".join(name for name in ("filled", "watched") if getattr(lent, name))}
+    return {"after": lent.after, "watched": "yes" if lent.watched else ""}
 
 
 async def _silence(entry: Entry) -> None:
@@ -133,7 +130,7 @@ async def _silence(entry: Entry) -> None:
         commands.append(ground.deafen(where, patch))
     muted, *_ = await connection.api(*commands)
     if muted.startswith("-"):  # `conference ... relate` says nothing when all is well
-        check(connection.pbx, muted, "engage", where.channel)
+        check(connection.pbx, muted, "engage", where.ai or where.caller)
 
 
 async def _settle(entry: Entry) -> None:
@@ -144,8 +141,10 @@ async def _settle(entry: Entry) -> None:
     if entry.before is Mode.TAKEOVER and agent.mode is not Mode.TAKEOVER:
         commands += ground.audible(where)
     if entry.spoke and not agent.mode.speaks:
-        after, noted = await connection.api(f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_lent")
-        lent = Lent(after if wire.is_place(after) else "", "filled" in noted, "watched" in noted)
+        after, watched = await connection.api(
+            f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_watched"
+        )
+        lent = Lent(after if wire.is_place(after) else "", watched == "yes")
         commands += ground.returned(where, lent)
         commands += [
             f"uuid_setvar {patch} takeover_armed",

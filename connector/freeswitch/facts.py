@@ -16,6 +16,10 @@ BYPASSED = (
     "The call's media does not pass through FreeSWITCH (bypass_media or proxy_media), so nobody can be heard in it. "
     "Set both to false for calls with an AI."
 )
+QUIET = (
+    "FreeSWITCH sends the caller nothing while the AI's application says nothing, and then nobody would hear an agent. "
+    "Let the dialplan run the hook, or set send_silence_when_idle=-1, before that application."
+)
 DEAF = (
     "The settings let this AI hear nothing during a takeover, and an AI on the caller's own channel cannot be deafened "
     "without deafening the agent. Barge in, or let the dialplan bridge the AI."
@@ -38,6 +42,8 @@ class Channel:
     role: str = ""
     """``ai`` where the dialplan marks it so, ``agent`` on legs of ours."""
     bypassed: bool = False
+    flows: bool = False
+    """Whether FreeSWITCH sends silence to it while nothing else is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,8 @@ class State:
         call = self.calls.get(caller)
         if call is None or call.left or not (call.ai or call.topology is Topology.INLINE):
             return None
-        return Ground(caller, call.ai, call.topology, call.via, self._relation(call.ai, caller))
+        alone = call.topology is Topology.CONFERENCE and self.alone(caller, call.ai)
+        return Ground(caller, call.ai, call.topology, call.via, self._relation(call.ai, caller), alone)
 
     def _relation(self, ai: str, caller: str) -> str:
         """The beginning of the command that says how the AI speaks to the caller, where both are in one conference."""
@@ -139,7 +146,8 @@ class State:
     def alone(self, caller: str, ai: str) -> bool:
         """Whether nobody else is in the conference of these two."""
         seat = self.rooms.get(caller)
-        return {one for one, where in self.rooms.items() if seat and where.room == seat.room} <= {caller, ai}
+        others = {one for one, where in self.rooms.items() if seat and where.room == seat.room}
+        return seat is not None and others <= {caller, ai}
 
 
 def ai_name(state: State, channel: Channel) -> str | None:
@@ -181,7 +189,11 @@ def why_not(state: State, caller: str, tracked: Tracked, mode: Mode) -> str:
     if any(leg is not None and leg.bypassed for leg in legs):
         return BYPASSED
     ground = state.ground(caller)
-    if mode is not Mode.TAKEOVER or ground is None or not ground.own:
+    if ground is None or not ground.own:
+        return ""
+    if mode.speaks and not ground.bug and not state.channels[caller].flows:
+        return QUIET
+    if mode is not Mode.TAKEOVER:
         return ""
     if tracked.ai_name in state.deaf:
         return DEAF

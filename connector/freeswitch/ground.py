@@ -1,8 +1,9 @@
 """Where the AI of a call is, and what silences it, makes it audible again, and ends it there. Commands only, no I/O.
 
-An AI with a channel of its own (in a bridge or a conference) is silenced where it comes in: ``read`` of its channel. An
-AI on the caller's own channel is silenced where it goes out to him: ``write`` of his channel, by a media bug
-(``audio``) that must stand behind the AI's and before the agents' (`attach`).
+An AI that is bridged with the caller is silenced where it comes in: ``read`` of its channel. An AI on the caller's own
+channel, or alone with him in a conference, is silenced where it goes out to him: ``write`` of his channel, by a media
+bug (``audio``) that must stand behind the AI's and before the agents' (`attach`). With more members in a conference
+they are silenced to each other only (`relate`), which acts before the conference's buffers: 0.1 s later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +26,14 @@ STOPS: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True)
 class Ground:
     """`ai` is the AI's channel, empty where it has none; `via` is what it is on the caller's own channel. `relation` is
-    ``<conference> relate <AI> <caller>`` where both are members: so an AI is silent to nobody but the caller, and is
-    back at once, while a member whose own channel was muted must first be noticed to speak again (0.1 s)."""
+    ``<conference> relate <AI> <caller>`` where both are members, `alone` whether nobody else is."""
 
     caller: str
     ai: str
     topology: Topology
     via: str = ""
     relation: str = ""
+    alone: bool = False
 
     @property
     def own(self) -> bool:
@@ -40,32 +41,34 @@ class Ground:
         return self.topology is Topology.INLINE
 
     @property
+    def here(self) -> bool:
+        """Whether the AI is silenced on the caller's channel."""
+        return self.own or (self.topology is Topology.CONFERENCE and self.alone)
+
+    @property
     def bug(self) -> str:
         """The function of the AI's media bug; empty where it is none."""
         return self.via.removeprefix(BUG) if self.own and self.via.startswith(BUG) else ""
-
-    @property
-    def channel(self) -> str:
-        """Where the AI is silenced."""
-        return self.caller if self.own else self.ai
 
 
 def mute(ground: Ground, leg: str) -> str:
     """Silences the AI, if at that moment `leg` holds the floor and is armed to give the call back: a leg that died on
     the way has nothing that would make the AI audible again."""
+    if ground.here:
+        return _silence(ground, leg, ground.caller, "write")
     if ground.relation:
         name, _, relation = ground.relation.partition(" ")
         return f"expand conference {_if_stands(ground, leg, name)} {relation} nospeak"
-    return _silence(ground, leg, "write" if ground.own else "read")
+    return _silence(ground, leg, ground.ai, "read")
 
 
 def deafen(ground: Ground, leg: str) -> str:
     """Lets an AI with a channel of its own hear nothing, under the same condition."""
-    return _silence(ground, leg, "write")
+    return _silence(ground, leg, ground.ai, "write")
 
 
-def _silence(ground: Ground, leg: str, direction: str) -> str:
-    return f"expand uuid_audio {_if_stands(ground, leg, ground.channel)} start {direction} mute 1"
+def _silence(ground: Ground, leg: str, channel: str, direction: str) -> str:
+    return f"expand uuid_audio {_if_stands(ground, leg, channel)} start {direction} mute 1"
 
 
 def _if_stands(ground: Ground, leg: str, whom: str) -> str:
@@ -74,19 +77,21 @@ def _if_stands(ground: Ground, leg: str, whom: str) -> str:
 
 
 def audible(ground: Ground) -> list[str]:
-    """The AI is heard again, and hears. On the caller's own channel the bug stays where it is, for whoever listens."""
-    said = f"uuid_audio {ground.channel} " + ("start write mute 0" if ground.own else "stop")
-    return [f"conference {ground.relation} clear", said] if ground.relation else [said]
+    """The AI is heard again, and hears, however it was silenced: who else is in a conference may have changed since. On
+    the caller's own channel the bug stays where it is, for whoever listens."""
+    said = [] if ground.own else [f"uuid_audio {ground.ai} stop"]
+    if ground.topology is not Topology.DIALLED:
+        said.append(f"uuid_audio {ground.caller} start write mute 0")
+    return [*said, f"conference {ground.relation} clear"] if ground.relation else said
 
 
 @dataclass(frozen=True, slots=True)
 class Lent:
     """What a speaker changed about the call for as long as he speaks. `after`: the caller's own
-    ``transfer_after_bridge`` before that. `filled`: silence is sent to him so that the agent is heard. `watched`: the
-    AI's end in a conference is watched by a hook of ours on its channel."""
+    ``transfer_after_bridge`` before that. `watched`: the AI's end in a conference is watched by a hook of ours on its
+    channel."""
 
     after: str = ""
-    filled: bool = False
     watched: bool = False
 
 
@@ -113,8 +118,6 @@ def returned(ground: Ground, lent: Lent) -> list[str]:
     acts: list[str] = []
     if ground.topology is Topology.DIALLED:
         acts.append(f"uuid_setvar {ground.caller} transfer_after_bridge {lent.after}".rstrip())
-    if lent.filled:
-        acts.append(f"uuid_break {ground.caller}")
     if lent.watched:
         acts.append(f"uuid_setvar {ground.ai} api_hangup_hook")
     return acts

@@ -16,9 +16,9 @@ import structlog
 from ..adapter.chores import Chores
 from ..adapter.connected import stay_connected
 from ..adapter.tables import Rule
-from ..domain.calls import Call, Mode, PatchId, Topology
+from ..domain.calls import Call, CallId, Mode, PatchId, Topology
 from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxUnavailable, VerbRefused
-from ..domain.events import AgentGone, CallGone, PbxEvent, PbxUp, SnapshotTaken
+from ..domain.events import AgentGone, AiGone, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
 from .admission import admit, recheck
@@ -38,6 +38,8 @@ ORIGINATE_S = 5
 MEDIA_TIMEOUT_MS = 800
 """Silence of the worker after which FreeSWITCH itself ends the leg: with 1000 the AI is back after 1045 (measured)."""
 DIGIT_MS = 120
+JUST_NOW_S, ALONE_S = 3.0, 0.3
+"""How long after an agent the AI's end counts as one with his, and how long the caller may be alone by then."""
 LOOK_AGAIN_S = 2.0
 """More than `show` lags behind."""
 
@@ -81,6 +83,8 @@ class FreeSwitchPbx:
         self._why = "not connected yet"
         self._legs = Legs(name)
         self._chores = Chores(name)
+        self._given_back: dict[CallId, float] = {}
+        """When an agent last left a call, by the loop's clock."""
 
     @property
     def name(self) -> str:
@@ -161,6 +165,11 @@ class FreeSwitchPbx:
                     self._chores.start(floor.kill(connection, ours))
             if isinstance(event, AgentGone):
                 self._tidy(connection, event.call.partition("~")[2])
+                self._given_back[event.call] = asyncio.get_running_loop().time()
+            if isinstance(event, AiGone) and not event.paired:
+                self._chores.start(self._left_alone(connection, event.call.partition("~")[2]))
+            if isinstance(event, CallGone):
+                self._given_back.pop(event.call, None)
         if message.event == "MEDIA_BUG_START" and message["media-bug-function"] not in OURS:
             self._keep_silent(connection, message["unique-id"])
         return events
@@ -168,7 +177,7 @@ class FreeSwitchPbx:
     def _tidy(self, connection: Connection, caller: str) -> None:
         """Takes the placeholder away with the last agent."""
         where = self._state.ground(caller)
-        if where is None or not where.own or any(agent.call == caller for agent in self._state.agents.values()):
+        if where is None or not where.here or any(agent.call == caller for agent in self._state.agents.values()):
             return
 
         async def tidy() -> None:
@@ -176,11 +185,23 @@ class FreeSwitchPbx:
 
         self._chores.start(tidy())
 
+    async def _left_alone(self, connection: Connection, caller: str) -> None:
+        """Leads a caller to the fallback whose AI left a conference just after it got him back: alone there he would
+        hear nothing. A bridge would have ended, and what is on his own channel goes on in the dialplan."""
+        since = self._given_back.get(self._state.id(caller))
+        if since is None or asyncio.get_running_loop().time() - since > JUST_NOW_S:
+            return
+        await asyncio.sleep(ALONE_S)
+        tracked = self._state.calls.get(caller)
+        spoken = any(agent.call == caller for agent in self._state.agents.values())
+        if tracked is not None and tracked.left and not spoken and self._state.alone(caller, ""):
+            await connection.api(f"uuid_transfer {caller} takeover_fallback XML {wire.CONTEXT}")
+
     def _keep_silent(self, connection: Connection, caller: str) -> None:
         """A media bug has begun behind ours: if it is the AI's, who speaks is put behind it again."""
         where = self._state.ground(caller)
         agent = next((a for a in self._state.agents.values() if a.call == caller and a.mode.speaks), None)
-        if where is not None and where.own and agent is not None and self._is_ours(agent):
+        if where is not None and where.here and agent is not None and self._is_ours(agent):
             entry = Entry(connection, self._legs, agent, where, self._policy(caller), agent.mode)
             self._chores.start(renewed(entry))
 
@@ -206,11 +227,11 @@ class FreeSwitchPbx:
         where = self._ground(caller, call)
         if not endpoint.sip_port:
             raise VerbRefused(self._name, "engage", "the media worker has no SIP port")
-        channels = (caller, wire.allowed("unique id", where.channel))
+        channels = (caller, wire.allowed("unique id", where.ai or where.caller))
         for channel, there in zip(channels, await connection.api(*map("uuid_exists {}".format, channels)), strict=True):
             if there != "true":
                 raise ChannelGone(self._name, channel)
-        if where.own:
+        if where.here:
             await attach.place(connection, where)
         command = wire.originate(
             wire.Patch(
@@ -314,7 +335,10 @@ class FreeSwitchPbx:
         where = self._state.ground(call.channels.caller_id)
         if where is None:
             raise VerbRefused(self._name, "send_dtmf", "the AI has left this call")
-        channel, verb = wire.allowed("unique id", where.channel), "uuid_recv_dtmf" if where.own else "uuid_send_dtmf"
+        channel, verb = (
+            wire.allowed("unique id", where.ai or where.caller),
+            "uuid_recv_dtmf" if where.own else "uuid_send_dtmf",
+        )
         [answer] = await connection.api(f"{verb} {channel} {digits}@{DIGIT_MS}")
         check(self._name, answer, "send_dtmf", channel)
 
@@ -358,8 +382,9 @@ class FreeSwitchPbx:
     def _ground(self, caller: str, told: Call | None = None) -> Ground:
         """Where the AI is by now, or, where it has a channel, as `told`. Raises `ChannelGone` when there is none."""
         where = self._state.ground(caller)
-        if told is not None and told.topology is not Topology.INLINE:
-            where = Ground(caller, told.channels.ai_id, told.topology) if told.channels.ai_id else None
+        ai = told.channels.ai_id if told is not None else ""
+        if told is not None and told.topology is not Topology.INLINE and (where is None or where.ai != ai):
+            where = Ground(caller, ai, told.topology) if ai else None
         if where is None:
             raise ChannelGone(self._name, f"the AI's in {self._state.id(caller)}")
         return where

@@ -59,6 +59,7 @@ def seen(state: State, m: Message, at: datetime) -> State:
         since=known.since if known else epoch(m["caller-channel-created-time"], at),
         role=m.variable("takeover_role") or (known.role if known else ""),
         bypassed=is_bypassed(m),
+        flows=m.variable("send_silence_when_idle") not in ("", "0") or (known is not None and known.flows),
     )
     hook = hook_of(m)
     if hook is not None and state.hooks.get(channel) != hook:
@@ -180,7 +181,7 @@ def _bug_ended(state: State, m: Message, _at: datetime) -> Step:
 
 def _begun(state: State, m: Message, at: datetime) -> Step:
     application, data = m["application"], m["application-data"]
-    if application not in APPLICATIONS or data.startswith("silence_stream:"):  # ours, to have frames to speak into
+    if application not in APPLICATIONS or data.startswith("silence_stream:"):
         return state, []
     return inline(seen(state, m, at), m["unique-id"], f"{application}/{data}", at)
 

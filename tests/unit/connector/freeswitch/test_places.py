@@ -10,7 +10,7 @@ from connector.adapter.tables import Rule
 from connector.domain.calls import Call, Mode, Topology
 from connector.domain.events import AiGone, CallChanged, CallGone, PbxEvent
 from connector.freeswitch import attach, ground
-from connector.freeswitch.facts import DEAF, ENDLESS, State
+from connector.freeswitch.facts import DEAF, ENDLESS, QUIET, State
 from connector.freeswitch.ground import Ground, Lent
 from connector.freeswitch.resync import Look, conferences, missed, resync
 from connector.freeswitch.wire import MAX_COMMAND, Message
@@ -97,6 +97,19 @@ def test_an_application_is_an_ai_and_its_end_pairs_who_is_spoken_with() -> None:
     assert len(events) == 2, "told once"
 
 
+def test_an_agent_speaks_only_where_silence_flows_while_the_application_says_nothing() -> None:
+    call = last(follow([caller(), message("CHANNEL_EXECUTE", "c", **SOCKET)])[1])
+    assert {one: call.choice(one).why for one in Mode} == {
+        Mode.MONITOR: "",
+        Mode.WHISPER: "",
+        Mode.BARGE: QUIET,
+        Mode.TAKEOVER: QUIET,
+    }
+    flows = {"variable_send_silence_when_idle": "-1"}
+    call = last(follow([caller(), message("CHANNEL_EXECUTE", "c", **SOCKET, **flows)])[1])
+    assert all(call.choice(one).possible for one in Mode)
+
+
 def test_an_ai_that_its_socket_bridges_is_a_dialled_one() -> None:
     state, _ = follow([caller(), message("CHANNEL_EXECUTE", "c", **SOCKET)])
     state, events = follow(bridged(), state)
@@ -127,6 +140,14 @@ def test_a_conference_with_one_ai_is_the_call_of_whom_the_hook_marks() -> None:
     assert where.relation == "room relate 3 3"
     assert "nobody) relate 3 3 nospeak" not in ground.mute(where, "p")
     assert ground.mute(where, "p").endswith("? room : nobody)} relate 3 3 nospeak")
+    alone = follow([member("del-member", "f")], state)[0].ground("c")
+    assert alone is not None
+    assert ground.mute(alone, "p").endswith("? c : nobody)} start write mute 1")
+    assert ground.audible(alone) == [
+        "uuid_audio a stop",
+        "uuid_audio c start write mute 0",
+        "conference room relate 3 3 clear",
+    ]
     _, left = follow([mode("takeover"), member("del-member", "a")], state)
     assert AiGone(call.id, True) in left
     _, gone = follow([member("del-member", "c")], state)
@@ -142,7 +163,7 @@ def test_a_conference_that_could_break_out_of_its_command_is_not_named_in_one(na
     ai = message("CHANNEL_CREATE", "a", channel_name="sofia/internal/ai-1@x")
     joined = [member("add-member", one, conference_name=name, member_id=number) for one in ("c", "a")]
     state, _ = follow([caller(), ai, *joined])
-    assert state.ground("c") == Ground("c", "a", Topology.CONFERENCE)
+    assert state.ground("c") == Ground("c", "a", Topology.CONFERENCE, alone=True)
 
 
 def test_two_ais_or_none_are_no_call() -> None:
@@ -239,7 +260,7 @@ def test_the_order_of_bugs_is_read_from_what_the_pbx_lists() -> None:
     ],
 )
 def test_every_hook_frees_the_floor_and_fits_in_a_command(where: Ground) -> None:
-    hook = ground.give_back(where, "p" * 36, Lent("a:b:c", True, True))
+    hook = ground.give_back(where, "p" * 36, Lent("a:b:c", watched=True))
     assert len(hook) < MAX_COMMAND
     assert hook.count("${") == hook.count("}")
     assert hook.index("delete_ifmatch") < hook.index("uuid_audio") < hook.index("takeover_fallback")
