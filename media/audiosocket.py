@@ -195,11 +195,11 @@ class Listener(Protocol):
 
 
 class Server:
-    """One listening port; knows which uuids may come."""
+    """One listening port; knows which uuids may come. `allowed`: addresses and networks besides the loopback."""
 
     def __init__(self, listener: Listener, allowed: frozenset[str]) -> None:
         self.listener = listener
-        self._allowed = allowed
+        self._allowed = [ipaddress.ip_network(one) for one in allowed]
         self._expected: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._used: deque[str] = deque(maxlen=1000)
         self._server: asyncio.Server | None = None
@@ -244,7 +244,7 @@ class Server:
         address = ipaddress.ip_address(host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        return address.is_loopback or str(address) in self._allowed
+        return address.is_loopback or any(address in network for network in self._allowed)
 
     def _expire(self, patch: str) -> None:
         del self._expected[patch]

@@ -216,11 +216,13 @@ async def test_hangup_from_the_pbx_has_its_own_reason(server: Server, heard: Hea
 
 
 def test_only_loopback_and_named_addresses_may_call() -> None:
-    server = Server(Heard(), frozenset({"203.0.113.7"}))
+    server = Server(Heard(), frozenset({"203.0.113.7", "192.0.2.0/28"}))
     assert server.permits("127.0.0.1")
     assert server.permits("::1")
     assert server.permits("203.0.113.7")
     assert server.permits("::ffff:203.0.113.7")
+    assert server.permits("192.0.2.9")
+    assert not server.permits("192.0.2.16")
     assert not server.permits("203.0.113.8")
     assert not server.permits("::ffff:198.51.100.1")
 
