@@ -144,6 +144,12 @@ class PanelStub:
         for socket in list(self._sockets):
             await socket.send_json({"type": "delta", "rev": self._rev, "changes": list(changes)})
 
+    async def quality(self, **facts: float | bool) -> None:
+        """The server's last second of every open leg; a good one unless told otherwise."""
+        good = {"level_in": -24.0, "level_out": -20.0, "speaking": True, "lost": 0.0, "lost_at_browser": 0.0}
+        told = {**good, "jitter_ms": 3.0, "rtt_ms": 24.0, "echo": False, **facts}
+        await self.push(*({"kind": "quality", "leg": leg, "facts": told} for leg in self._legs))
+
     async def update(self, call: str, **facts: Any) -> None:
         """Changes facts of a call and tells."""
         self.calls[call].update(facts)

@@ -11,7 +11,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from .panel_stub import ARGUMENTS, CHROMIUM, PanelStub
 from .states import STATES, enter
@@ -23,6 +23,7 @@ SETTLED_MS = 1200
 
 
 async def main(names: list[str]) -> None:
+    expect.set_options(timeout=30_000)  # on a machine that does other things too
     unknown = set(names) - set(STATES)
     if unknown:
         sys.exit(f"no state named {', '.join(sorted(unknown))}; there are {', '.join(STATES)}")

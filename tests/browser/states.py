@@ -73,6 +73,9 @@ async def take_over(page: Page, stub: PanelStub) -> str:
     await stub.say(call, "agent", "Hello, this is Anna Berg, a person.", turn="caption-1")
     await stub.push({"kind": "talking", "call": call, "role": "caller", "on": True})
     await expect(page.get_by_test_id("measured")).not_to_be_empty()
+    await stub.quality(speaking=False, level_in=-47.0, level_out=-71.0)
+    await stub.quality()
+    await expect(page.get_by_test_id("quality")).to_contain_text("Room noise")
     return call
 
 
@@ -234,12 +237,14 @@ async def audit(page: Page, stub: PanelStub) -> None:
     stub.role = "supervisor"
     await page.reload()
     maria = await calls(page, stub)
+    where = {"tenant": "default", "queue": "billing", "origin": "192.0.2.17"}
     for actor in ("anna", "ben", "carla"):
         stub.record("login", None, "ok" if actor != "carla" else "not-logged-in", actor=actor, address="192.0.2.17")
-        stub.record("read-transcript", maria, actor=actor, from_="192.0.2.17")
-        stub.record("takeover", maria, "ok" if actor == "ben" else "already-taken", actor=actor, speaker="Ben Ortiz")
-        stub.record("release", maria, actor=actor, note="Refund approved.")
-        stub.record("transfer", maria, None, actor=actor, to="night-desk")
+        stub.record("read-transcript", maria, actor=actor, **where)
+        stub.record("takeover", maria, "ok" if actor == "ben" else "already-taken", actor=actor, leg="e1", **where)
+        stub.record("hold", maria, actor=actor, on="true", **where)
+        stub.record("release", maria, actor=actor, why="released", engagement="3f", **where)
+        stub.record("transfer", maria, None, actor=actor, to="night-desk", **where)
     await page.get_by_test_id("audit").click()
     await expect(page.get_by_test_id("audit-row")).to_have_count(12)
 
@@ -279,3 +284,55 @@ async def udp_blocked(page: Page, stub: PanelStub) -> None:
     await calls(page, stub)
     await page.get_by_test_id("duty-on").click()
     await expect(page.locator('[data-fault="udp"]')).to_be_visible(timeout=20_000)
+
+
+@state
+async def poor_line(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    await stub.quality(lost=0.084, jitter_ms=61.0)
+    await expect(page.get_by_test_id("quality")).to_contain_text("8.4 % lost")
+
+
+@state
+async def audit_without_entries(page: Page, stub: PanelStub) -> None:
+    stub.role = "supervisor"
+    await page.reload()
+    await page.get_by_test_id("audit").click()
+    await page.get_by_label("Who").fill("nobody")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("audit-told")).not_to_be_empty()
+
+
+@state
+async def long_names(page: Page, stub: PanelStub) -> None:
+    """Whatever people and exchanges are called, nothing leaves its place."""
+    name = "Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh, Hubert Blaine Maximilian"
+    queue = "international-complaints-and-escalations-second-level-night"
+    ai = "Aurora Customer Care Assistant for Contracts and Invoices"
+    call = stub.add_call("+49 30 5550142 98765 43210", name, ai, age=36_154, queue=queue, recording="a.wav")
+    await stub.update(call)
+    await stub.say(
+        call, "caller", "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft " * 3
+    )
+    await stub.ask(
+        call, "Caller has asked for a person again and again, and will not say why " * 3, "emergency", left=9
+    )
+    await stub.colleague(call, "Maximiliana Konstantinopolitanskaja-Papadopoulou", "monitor")
+    await page.locator(f'[data-call="{call}"]').click()
+    await expect(page.get_by_test_id("turn")).to_have_count(1)
+
+
+@state
+async def crowded(page: Page, stub: PanelStub) -> None:
+    """Many live calls, some with people in them and some that ask for one."""
+    for number in range(60):
+        call = stub.add_call(f"+49 30 555{number:04}", f"Caller {number}" if number % 3 else "", age=number * 7 % 900)
+        if number % 9 == 1:
+            await stub.ask(
+                call, "Asks for a person", ("normal", "urgent", "emergency")[number // 9 % 3], left=60 + number
+            )
+    for call in list(stub.calls)[::5]:
+        await stub.colleague(call, "Ben Ortiz", "takeover")
+    await page.reload()
+    await expect(page.locator("[data-call]").first).to_be_visible()
+    await page.locator("[data-call]").nth(2).click()

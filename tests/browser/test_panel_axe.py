@@ -40,7 +40,9 @@ async def test_no_rule_is_broken(browser: Browser, stub: PanelStub, name: str) -
         await page.set_viewport_size({"width": width, "height": height})
         broken[size] = await violations(page, {"runOnly": RULES})
     await page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    broken["dark"] = await violations(page, {"runOnly": ["color-contrast"]})
+    for size, (width, height) in reversed(SIZES.items()):
+        await page.set_viewport_size({"width": width, "height": height})
+        broken[f"{size} in the dark"] = await violations(page, {"runOnly": ["color-contrast"]})
     await context.close()
     assert {where: what for where, what in broken.items() if what} == {}
 

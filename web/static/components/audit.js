@@ -10,9 +10,15 @@ import { failed } from "../notices.js";
 
 const ACTS = [
   ...["monitor", "whisper", "barge", "takeover", "release", "hangup", "transfer", "dtmf", "coach"],
-  ...["read-transcript", "escalate", "escalation-step", "withdraw-escalation", "wrap-up"],
-  ...["login", "logout", "duty", "read-audit", "export-audit"],
+  ...["hold", "read-transcript", "escalate", "escalation-step", "withdraw-escalation", "wrap-up"],
+  ...["login", "logout", "duty", "open-leg", "close-leg", "read-audit", "export-audit"],
+  ...["add-token", "revoke-token", "add-user", "change-user", "set-password", "remove-user"],
+  ...["intrude", "webhook", "forget"],
 ];
+/** Facts that only a machine can use; the export has them. */
+const IDS = new Set(["engagement", "leg", "patch", "event", "token", "account"]);
+/** Facts that nearly every act has. */
+const WHERE = ["queue", "tenant", "origin"];
 const RESULTS = ["ok", "open", "already-taken", "not-allowed", "not-logged-in", "mode-not-possible", "pbx-unavailable"];
 
 class Audit extends HTMLElement {
@@ -35,7 +41,7 @@ class Audit extends HTMLElement {
       field("since", h("input", { id: "audit-since", name: "since", type: "date" })),
       field("until", h("input", { id: "audit-until", name: "until", type: "date" })),
     );
-    this.rows = h("tbody");
+    this.rows = h("tbody", { role: "rowgroup" });
     this.told = h("p", { class: "hint", role: "status", "data-testid": "audit-told" });
     this.more = h("button", { type: "button", "data-testid": "audit-more", on: { click: () => this.page() } });
     say(this.more, t("audit.more"));
@@ -48,14 +54,20 @@ class Audit extends HTMLElement {
       ),
     );
     const columns = ["at", "actor", "act", "call", "result", "facts"].map((name) =>
-      h("th", { scope: "col" }, t(`audit.${name}`)),
+      h("th", { scope: "col", role: "columnheader" }, t(`audit.${name}`)),
     );
     this.replaceChildren(
       this.form,
       h(
         "div",
         { class: "table", role: "region", "aria-label": t("audit.title"), tabindex: "0", "data-scrolls": "" },
-        h("table", {}, h("thead", {}, h("tr", {}, ...columns)), this.rows),
+        // On a phone the rows are laid out as cards: without roles of their own, the table would be none any more.
+        h(
+          "table",
+          { role: "table" },
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...columns)),
+          this.rows,
+        ),
         this.told,
       ),
       h("div", { class: "buttons" }, this.more, h("span", { class: "spring" }), ...this.files),
@@ -123,6 +135,12 @@ const choice = (name, slugs, words) =>
 
 /** @param {string} slug */
 const done = (slug) => (has(`done.${slug}`) ? t(`done.${slug}`) : clean(slug));
+/** A fact in words. @param {string} name @param {string} value */
+function detail(name, value) {
+  if (name === "on") return t(value === "true" ? "detail.on" : "detail.off");
+  const words = name === "why" ? result(value) : value;
+  return has(`detail.${name}`) ? t(`detail.${name}`, { value: words }) : `${clean(name)}: ${words}`;
+}
 /** @param {string} slug */
 const result = (slug) => (has(`result.${slug}`) ? t(`result.${slug}`) : clean(slug));
 
@@ -136,20 +154,23 @@ function midnight(day, later) {
 /** @param {Row} one */
 function row(one) {
   const came = one.result ?? "open";
-  const facts = Object.entries(one.facts).map(([name, value]) => `${clean(name)}: ${clean(value)}`);
+  const facts = Object.entries(one.facts)
+    .filter(([name, value]) => value && !IDS.has(name) && !(name === "tenant" && value === "default"))
+    .sort(([a], [b]) => WHERE.indexOf(a) - WHERE.indexOf(b)) // what is particular to the act comes first
+    .map(([name, value]) => detail(name, clean(value)));
   const at = new Date(one.at).toLocaleString(navigator.languages, {
     dateStyle: "short",
     timeStyle: "medium",
   });
   return h(
     "tr",
-    { "data-testid": "audit-row", "data-act": one.act },
-    h("td", { class: "figures" }, h("time", { datetime: one.at }, at)),
-    h("td", {}, clean(one.actor_name || one.actor)),
-    h("td", {}, done(one.act)),
-    h("td", { class: "figures" }, clean(one.call)),
-    h("td", { "data-result": came }, icon(came === "ok" ? "check" : "circle-alert"), result(came)),
-    h("td", {}, facts.join(", ")),
+    { "data-testid": "audit-row", "data-act": one.act, role: "row" },
+    h("td", { class: "figures", role: "cell" }, h("time", { datetime: one.at }, at)),
+    h("td", { role: "cell" }, clean(one.actor_name || one.actor)),
+    h("td", { role: "cell" }, done(one.act)),
+    h("td", { class: "figures", role: "cell" }, clean(one.call)),
+    h("td", { "data-result": came, role: "cell" }, icon(came === "ok" ? "check" : "circle-alert"), result(came)),
+    h("td", { role: "cell" }, facts.join(", ")),
   );
 }
 

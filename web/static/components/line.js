@@ -5,19 +5,18 @@ import * as duty from "../duty.js";
 import { verdict } from "../analysis.js";
 import { mine, micOpen } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
-import { delay, LIMITS } from "../linecheck.js";
 import { t } from "../messages.js";
 import { meters } from "../meter.js";
+import { noise, remedy, ways } from "../quality.js";
 import { store } from "../store.js";
 import "./hearing.js";
 import "./wave.js";
 
 /** @import {State} from "../types.js" */
 /** @import {Reading} from "../analysis.js" */
+/** @import {Level, Way} from "../quality.js" */
 
 const LEAST_DB = -60;
-/** Below this the microphone is muted, and there is nothing to clean. */
-const SILENT_DB = -80;
 /** Long enough to be read. */
 const ADVICE_MS = 4000;
 
@@ -27,6 +26,9 @@ class OwnLine extends Part {
   /** Message key of what is wrong with the microphone on duty, and when that was last so. */
   advice = "";
   advised = 0;
+  /** What the voice cleaning took out of the room when last nobody spoke. */
+  /** @type {Level|null} */
+  room = null;
 
   constructor() {
     super();
@@ -182,36 +184,36 @@ class OwnLine extends Part {
   /** What to know about the own line now: a fault with its remedy, else whether one is heard. @param {State["line"]} line @param {boolean} open */
   hint(line, open) {
     if (this.advice) return t(this.advice);
-    const way = delay({ quality: measured(line) });
-    if (way.tone === "warn") return t(way.text, way.facts);
+    const fault = remedy(ways(line));
+    if (fault) return t(fault.text, fault.facts);
     return t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted");
   }
 
   /** @param {State} state */
   facts({ line }) {
-    const { server } = line;
-    const { rtt, jitter, loss } = measured(line);
-    const cleaned =
-      server?.level_in !== undefined && server.level_in > SILENT_DB
-        ? t("unit.from-to", { from: Math.round(server.level_in), to: Math.round(server.level_out ?? 0) })
-        : "";
+    this.room = line.state === "up" ? noise(this.room, line.server) : null;
+    const { rtt, slow, up, down } = ways(line);
     const facts = [
-      { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: (rtt ?? 0) > LIMITS.rtt },
-      { key: "jitter", value: jitter === null ? "" : t("unit.ms", { n: jitter }), bad: (jitter ?? 0) > LIMITS.jitter },
-      { key: "loss", value: loss === null ? "" : t("unit.percent", { n: loss }), bad: (loss ?? 0) > LIMITS.loss },
-      { key: "cleaned", value: cleaned, bad: false },
+      { key: "rtt", value: rtt === null ? "" : t("unit.ms", { n: rtt }), bad: slow },
+      { key: "up", value: told(up), bad: up.bad },
+      { key: "down", value: told(down), bad: down.bad },
+      { key: "noise", value: this.room ? t("unit.from-to", this.room) : "", bad: false },
     ].filter((fact) => line.state === "up" && fact.value);
     keyed(
       this.quality,
       facts,
       (fact) => fact.key,
-      (fact) => h("div", {}, h("dt", {}, t(`quality.${fact.key}`)), h("dd")),
+      (fact) =>
+        h(
+          "div",
+          { title: t(`quality.${fact.key}.title`) },
+          h("dt", {}, t(`quality.${fact.key}`)),
+          h("dd", {}, icon("triangle-alert"), h("span", { class: "unseen" }, t("quality.bad")), h("span")),
+        ),
       (row, fact) => {
         attribute(row, "data-bad", String(fact.bad));
-        say(
-          /** @type {Element} */ (row.lastElementChild),
-          fact.bad ? `${fact.value} – ${t("quality.bad")}` : fact.value,
-        );
+        for (const mark of row.querySelectorAll(".icon, .unseen")) attribute(mark, "hidden", fact.bad ? null : "");
+        say(/** @type {Element} */ (row.lastElementChild?.lastElementChild), fact.value);
       },
     );
   }
@@ -247,23 +249,10 @@ class OwnLine extends Part {
 const advice = (reading, echo) =>
   reading.clipped ? "check.clipping" : echo ? "check.echo" : reading.silent ? "check.silent" : "";
 
+/** @param {Way} way */
+const told = ({ loss, jitter }) => (loss === null || jitter === null ? "" : t("quality.way", { loss, jitter }));
+
 const check = () => store.dispatch({ type: "dialog", dialog: { kind: "check" } });
-
-/** @param {number|null|undefined} value */
-const rounded = (value) => (value === null || value === undefined ? null : Math.round(value));
-
-/** The line as the browser and the server see it, the worse of both. @param {State["line"]} line */
-function measured({ quality, server }) {
-  const lost = server ? rounded(100 * Math.max(server.lost ?? 0, server.lost_at_browser ?? 0)) : null;
-  return {
-    rtt: quality.rtt ?? rounded(server?.rtt_ms),
-    jitter: worst(quality.jitter, rounded(server?.jitter_ms)),
-    loss: worst(quality.loss, lost),
-  };
-}
-
-/** The larger of two figures of which either may be missing. @param {number|null} a @param {number|null} b */
-const worst = (a, b) => (a === null ? b : b === null ? a : Math.max(a, b));
 
 /** @param {string} name */
 function wave(name) {
