@@ -64,6 +64,8 @@ class Connection:
         self._jobs: dict[str, asyncio.Future[Message]] = {}
         self._events: Inbox[Message] = Inbox(self._pause)
         self._pinger: asyncio.Task[None] | None = None
+        self._asked = 0.0
+        """When we last asked for anything."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -118,7 +120,8 @@ class Connection:
                 await asyncio.wait([result], timeout=NUDGE_S)
                 if result.done() or self.why:
                     break
-                self._post("api echo")
+                if self._loop.time() - self._asked >= NUDGE_S:  # one of many jobs asks for all
+                    self._post("api echo")
             return (await self._answered(result, command, seconds)).body.strip()
         finally:
             self._jobs.pop(number, None)
@@ -153,6 +156,7 @@ class Connection:
         if self.why or self._pump is None:
             raise PbxUnavailable(self.pbx, self.why or "it is not connected")
         future: asyncio.Future[Message] = self._loop.create_future()
+        self._asked = self._loop.time()
         self._replies.append(future)
         self._pump.send(f"{command}\n\n".encode())
         return future
