@@ -14,9 +14,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .esl_server import ACCEPTED, CHALLENGE, EslServer, Session, event, reply, response
+from .esl_server import ACCEPTED, CHALLENGE, EslServer, Session, event, framed, reply, response
+
+if TYPE_CHECKING:
+    from .freeswitch import FsLab, Topology
 
 DATA = Path(__file__).parents[1] / "data" / "esl"
 _CALLABLE = re.compile(r"\$\{(\w+)\(([^${}()]*(?:\([^${}()]*\)[^${}()]*)*)\)\}")
@@ -295,41 +299,61 @@ class FakeFreeSwitch(EslServer):
 
 
 async def record() -> None:
-    """Rewrites `tests/data/esl/takeover.txt`: every event of a call that is taken over, and then loses its AI."""
+    """Rewrites `tests/data/esl`: every event of a call that is taken over, and then loses its AI, in each topology."""
+    from .freeswitch import FsLab, Instance, Topology, home
+
+    prefix = home()
+    if prefix is None:
+        raise SystemExit("FREESWITCH_HOME names no FreeSWITCH")
+    names: dict[Topology, str] = {"T1": "takeover", "T2": "t2", "T3": "t3", "T4": "t4"}
+    DATA.mkdir(parents=True, exist_ok=True)
+    async with Instance(prefix) as instance, FsLab(instance) as lab:
+        for topology, name in names.items():
+            said = await _recorded(lab, topology)
+            (DATA / f"{name}.txt").write_bytes(_trimmed(said))
+
+
+async def _recorded(lab: "FsLab", topology: "Topology") -> bytes:
     from connector.domain.calls import Mode
     from connector.domain.events import CallChanged
     from connector.freeswitch import wire
     from tests.contract.under_test import followed
 
-    from .freeswitch import FsLab, Instance, home
+    pbx = lab.service()
+    async with followed(pbx) as follower:
+        reader, writer = await asyncio.open_connection(*lab.control)
+        writer.write(f"auth {lab.pbx.password}\n\n".encode())
+        writer.write(f"event plain {wire.EVENTS} CUSTOM {wire.SUBCLASSES}\n\n".encode())
+        await asyncio.sleep(0.5)
+        await reader.read(65536)
+        call = await lab.call(topology)
+        told = await follower.event(CallChanged, lambda e: e.call.channels.caller_id == call.uniqueid)
+        await pbx.engage(told.call, lab.patch(), Mode.TAKEOVER, "Ann Ä")
+        call.caller.media.send_dtmf("5")
+        await asyncio.sleep(1)
+        await call.ai.hangup()
+        await asyncio.sleep(1)
+        await call.hangup()
+        await asyncio.sleep(1)
+        writer.write_eof()
+        return await reader.read(-1)
 
-    prefix = home()
-    if prefix is None:
-        raise SystemExit("FREESWITCH_HOME names no FreeSWITCH")
-    with Instance(prefix) as instance:
-        async with FsLab(instance) as lab:
-            pbx = lab.service()
-            async with followed(pbx) as follower:
-                reader, writer = await asyncio.open_connection("127.0.0.1", instance.ports.esl)
-                said = bytearray()
-                writer.write(f"auth {instance.password}\n\n".encode())
-                writer.write(f"event plain {wire.EVENTS} CUSTOM {wire.SUBCLASSES}\n\n".encode())
-                await asyncio.sleep(0.5)
-                await reader.read(65536)
-                call = await lab.call()
-                told = await follower.event(CallChanged, lambda e: e.call.channels.caller_id == call.uniqueid)
-                await pbx.engage(told.call, lab.patch(), Mode.TAKEOVER, "Ann Ä")
-                call.caller.media.send_dtmf("5")
-                await asyncio.sleep(1)
-                await call.ai.hangup()
-                await asyncio.sleep(1)
-                await call.hangup()
-                await asyncio.sleep(1)
-                writer.write_eof()
-                while data := await reader.read(65536):
-                    said += data
-    DATA.mkdir(parents=True, exist_ok=True)
-    (DATA / "takeover.txt").write_bytes(bytes(said))
+
+_FRAME = re.compile(rb"Content-Length: (\d+)\nContent-Type: text/event-plain\n\n")
+_OTHERS = re.compile(
+    rb"^(?:FreeSWITCH-|Core-UUID|Event-Date|Event-Calling|Other-Leg-|Channel-(?!Name)|Presence-|Caller-(?!Caller-ID|Channel-Cr)"
+    rb"|variable_(?!takeover_|bypass_media|proxy_media|send_silence|socket_host)).*\n",
+    re.MULTILINE,
+)
+
+
+def _trimmed(said: bytes) -> bytes:
+    """The events without what nobody reads here, and what tells of the machine they were recorded on."""
+    told, place = b"", 0
+    while (frame := _FRAME.search(said, place)) is not None:
+        place = frame.end() + int(frame[1])
+        told += framed(_OTHERS.sub(b"", said[frame.end() : place]))
+    return told
 
 
 if __name__ == "__main__":

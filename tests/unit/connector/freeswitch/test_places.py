@@ -8,14 +8,14 @@ import pytest
 
 from connector.adapter.tables import Rule
 from connector.domain.calls import Call, Mode, Topology
-from connector.domain.events import AiGone, CallChanged, CallGone, PbxEvent
+from connector.domain.events import AgentPresent, AiGone, CallChanged, CallGone, Dtmf, PbxEvent
 from connector.freeswitch import attach, ground
 from connector.freeswitch.facts import DEAF, ENDLESS, QUIET, State
 from connector.freeswitch.ground import Ground, Lent
 from connector.freeswitch.resync import Look, conferences, missed, resync
-from connector.freeswitch.wire import MAX_COMMAND, Message
+from connector.freeswitch.wire import MAX_COMMAND, Message, Reader
 
-from .test_translate import AT, bridged, message, mode, told
+from .test_translate import AT, DATA, bridged, message, mode, told
 
 RULES = (
     Rule("bot", re.compile("^sofia/internal/ai-")),
@@ -51,6 +51,32 @@ def member(action: str, channel: str, room: str = "r", **headers: str) -> Messag
 
 def last(events: Iterable[PbxEvent]) -> Call:
     return [event.call for event in events if isinstance(event, CallChanged)][-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "ai"),
+    [
+        ("takeover", Topology.DIALLED, "sofia/internal/ai-"),
+        ("t2", Topology.INLINE, "media-bug/displace"),
+        ("t3", Topology.CONFERENCE, "sofia/internal/ai-"),
+        ("t4", Topology.INLINE, "socket/127.0.0.1:"),
+    ],
+)
+def test_what_a_real_freeswitch_said_of_a_takeover_in_each_place(name: str, topology: Topology, ai: str) -> None:
+    """Engaged in takeover, a digit, the AI leaves, the caller hangs up; each is told once, and in this order."""
+    rules = (Rule("bot", re.compile("^sofia/internal/ai-")), Rule("bot", re.compile("^media-bug/displace|^socket/")))
+    messages = Reader().feed((DATA / f"{name}.txt").read_bytes())
+    _, events = follow(messages, State("main", rules))
+    [place] = [place for place, event in enumerate(events) if isinstance(event, AgentPresent)]
+    call = last(events[:place])
+    assert (call.topology, call.ai.name, call.queue) == (topology, "bot", "sales")
+    assert call.channels.ai.startswith(ai)
+    [present] = [event for event in events if isinstance(event, AgentPresent)]
+    assert (present.mode, present.name, present.instance) == (Mode.TAKEOVER, "Ann Ä", "node-1")
+    told = [event for event in events if not isinstance(event, CallChanged | AgentPresent)]
+    assert told[:2] == [Dtmf(call.id, "caller", "5"), AiGone(call.id, True)]
+    assert sorted(type(event).__name__ for event in told[2:]) == ["AgentGone", "CallGone"]
+    assert next(event.why for event in told if isinstance(event, CallGone)) == "hangup"
 
 
 def test_a_media_bug_that_a_rule_names_is_an_ai() -> None:

@@ -16,7 +16,8 @@ from connector.freeswitch.resync import Look, missed, resync, rows, worth_a_dump
 from connector.freeswitch.translate import fold
 from connector.freeswitch.wire import Message, Reader
 
-RECORDED = (Path(__file__).parents[3] / "data" / "esl" / "takeover.txt").read_bytes()
+DATA = Path(__file__).parents[3] / "data" / "esl"
+RECORDED = (DATA / "takeover.txt").read_bytes()
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = (Rule("bot", re.compile("sofia/internal/ai-")),)
 
