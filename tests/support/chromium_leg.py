@@ -1,5 +1,7 @@
 """A real Chromium's end of an agent leg, without the panel around it: its microphone, what it plays, its counters."""
 
+import base64
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, Route
 
+from media.frame import RATE, Frame
 from media.pool import Pool
 
 from .network import Road, UdpForwarder
@@ -14,10 +17,18 @@ from .sound_path import address, detour, hidden
 
 _URL = "http://localhost/leg"  # a microphone is given to secure contexts only; nothing is asked of any network
 _PAGE = """<!doctype html><title>leg</title><script>
-let peer, track;
-async function offer() {
+let peer, track, context, mouth;
+async function offer(speaks) {
   const audio = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
-  const stream = await navigator.mediaDevices.getUserMedia({audio});
+  if (speaks) {
+    context = new AudioContext({sampleRate: 48000});
+    mouth = context.createMediaStreamDestination();
+    const silence = new ConstantSourceNode(context, {offset: 0});  // without any source nothing would be sent
+    silence.connect(mouth);
+    silence.start();
+    await context.resume();
+  }
+  const stream = speaks ? mouth.stream : await navigator.mediaDevices.getUserMedia({audio});
   peer = new RTCPeerConnection();
   peer.addTrack(stream.getAudioTracks()[0], stream);
   peer.ontrack = event => {
@@ -35,6 +46,22 @@ async function accept(sdp) {
   await peer.setRemoteDescription({type: 'answer', sdp});
   if (peer.connectionState !== 'connected')
     await new Promise(done => peer.onconnectionstatechange = () => peer.connectionState === 'connected' && done());
+}
+async function say(sound, rate) {
+  const samples = new Int16Array(Uint8Array.from(atob(sound), one => one.charCodeAt(0)).buffer);
+  const buffer = context.createBuffer(1, samples.length, rate);
+  buffer.copyToChannel(Float32Array.from(samples, one => one / 32768), 0);
+  const source = new AudioBufferSourceNode(context, {buffer});
+  source.connect(mouth);
+  const at = context.currentTime + 0.2;
+  source.start(at);
+  // The context's clock goes in steps; the earliest of many readings is the true relation.
+  let behind = Infinity;
+  while (context.currentTime < at + buffer.duration) {
+    behind = Math.min(behind, performance.now() - context.currentTime * 1000);
+    await new Promise(done => setTimeout(done, 5));
+  }
+  return at * 1000 + behind;
 }
 async function level(hertz, seconds) {
   const context = new AudioContext();
@@ -88,13 +115,32 @@ class ChromiumLeg:
         """Of a tone in what it plays: the median over that time, dB."""
         return float(await self.page.evaluate(f"level({hertz}, {seconds})"))
 
+    async def say(self, sentence: Frame) -> float:
+        """See `sound_path.Speaks`; for a leg opened with `speaks`."""
+        sound = base64.b64encode(sentence.astype("<i2").tobytes()).decode()  # a list of numbers takes seconds
+        begun = float(await self.page.evaluate("([sound, rate]) => say(sound, rate)", [sound, RATE]))
+        return begun / 1000 + await self._clock()
+
+    async def _clock(self) -> float:
+        """Seconds from the page's clock to the monotonic one: of some questions the one that was answered fastest."""
+        found = []
+        for _ in range(10):
+            asked = time.monotonic()
+            page = float(await self.page.evaluate("performance.now()")) / 1000
+            took = time.monotonic() - asked
+            found.append((took, asked + took / 2 - page))
+        return min(found)[1]
+
     async def facts(self) -> Heard:
         return Heard(**await self.page.evaluate("facts()"))
 
 
 @asynccontextmanager
-async def chromium_leg(browser: Browser, pool: Pool, road: Road | None = None) -> AsyncIterator[ChromiumLeg]:
-    """Connected to a worker of the pool through a network that is a `road`."""
+async def chromium_leg(
+    browser: Browser, pool: Pool, road: Road | None = None, *, speaks: bool = False
+) -> AsyncIterator[ChromiumLeg]:
+    """Connected to a worker of the pool through a network that is a `road`. With `speaks` it has no microphone, but
+    what `say` is given (the browser must let a page sound unasked: `--autoplay-policy=no-user-gesture-required`)."""
 
     async def answer(route: Route) -> None:
         await route.fulfill(body=_PAGE, content_type="text/html")
@@ -102,7 +148,7 @@ async def chromium_leg(browser: Browser, pool: Pool, road: Road | None = None) -
     async with await browser.new_page(permissions=["microphone"]) as page:
         await page.route(_URL, answer)
         await page.goto(_URL)
-        offer: Any = await page.evaluate("offer()")
+        offer: Any = await page.evaluate("speaks => offer(speaks)", speaks)
         opened = await pool.open_leg(hidden(offer), owner="test")
         host, port = address(opened.answer)
         async with UdpForwarder((host, port), host=host) as network:

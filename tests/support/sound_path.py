@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from aiortc.rtp import AnyRtcpPacket, RtcpRrPacket, RtcpSrPacket
@@ -26,6 +27,8 @@ _ANY_CANDIDATE = re.compile(r"^a=candidate:.*\r?\n", re.MULTILINE)
 LONGEST_DELAY_S = 1.0
 BETWEEN_S = 0.5
 "Pause between two sentences."
+TOLD_S = 2.5
+"Two receiver reports: by then a sender knows its network."
 
 
 class Talker(BrowserLeg):
@@ -49,15 +52,15 @@ class Talker(BrowserLeg):
         sender._handle_rtcp_packet = hear  # type: ignore[method-assign]
         await super().accept(answer, within=within)
 
-    async def say(self, sentence: Frame) -> "tuple[float, float]":
-        """Speaks it from the next frame on; returns when it was begun and when it was said, on the monotonic clock."""
+    async def say(self, sentence: Frame) -> float:
+        """See `Speaks`."""
         sent = self.microphone.sent_at
         self._words = [sentence[at : at + SAMPLES] for at in range(0, len(sentence) // SAMPLES * SAMPLES, SAMPLES)]
         self._begun = first = len(sent)
         last = first + len(self._words) - 1
         while len(sent) <= last:  # noqa: ASYNC110  the track is asked for frames, it tells nobody
             await asyncio.sleep(0.05)
-        return sent[first], sent[last]
+        return sent[first]
 
     def _frame(self, number: int) -> Frame:
         at = number - self._begun
@@ -88,14 +91,20 @@ def judged(sentence: Frame, begun: float, recording: Recording) -> Said:
     return Said(stoi(clean, found, RATE), (start + at / RATE - begun) * 1000)
 
 
+class Speaks(Protocol):
+    """A browser that can say a sentence."""
+
+    async def say(self, sentence: Frame, /) -> float:
+        """Returns when it has said it: when it had begun, on the monotonic clock."""
+
+
 @dataclass(eq=False)
 class SoundPath:
-    """A takeover with everything real but the browser, which is aiortc."""
+    """A takeover."""
 
-    talker: Talker
+    talker: Speaks
     network: UdpForwarder
     call: LabCall
-    leg: str
     adapter: Watched
     engaged: Engaged
 
@@ -104,7 +113,7 @@ class SoundPath:
         begun = []
         for sentence in sentences:
             await self.adapter.pbx.renew(self.engaged)
-            begun.append((await self.talker.say(sentence))[0])
+            begun.append(await self.talker.say(sentence))
             await asyncio.sleep(BETWEEN_S)
         await asyncio.sleep(LONGEST_DELAY_S)
         recording = self.call.caller.recording
@@ -136,25 +145,32 @@ def address(answer: str) -> tuple[str, int]:
 
 @asynccontextmanager
 async def sound_path(
-    lab: Lab, adapter: Watched, pool: Pool, road: Road | None, *, rate: int = 8000
+    lab: Lab, adapter: Watched, pool: Pool, road: Road | None, *, rate: int = 8000, suppression: bool = True
 ) -> AsyncIterator[SoundPath]:
-    """The agent is in the call and its network is `road`."""
+    """The agent, whose browser is aiortc and whose network is `road`, is in the call; the rest is real."""
     async with Talker() as talker:
         opened = await pool.open_leg(hidden(await talker.offer()), owner="test")
         async with UdpForwarder(address(opened.answer)) as network:
             await talker.accept(detour(opened.answer, network))
-            call = await lab.call("T1")
-            known = await adapter.call(call)
-            engaged = await adapter.pbx.engage(known, await patch(pool, opened.leg, rate), Mode.TAKEOVER)
-            network.road = road
-            # Two receiver reports: by then the sender knows its network.
-            await asyncio.sleep(2.5)
-            try:
-                yield SoundPath(talker, network, call, opened.leg, adapter, engaged)
-            finally:
-                await adapter.pbx.release(engaged)
-                await call.hangup()
-                await pool.close_leg(opened.leg)
+            await pool.set_leg(opened.leg, suppression=suppression)
+            async with in_call(lab, adapter, pool, opened.leg, talker, network, rate=rate) as path:
+                network.road = road
+                await asyncio.sleep(TOLD_S)
+                yield path
+            await pool.close_leg(opened.leg)
+
+
+@asynccontextmanager
+async def in_call(
+    lab: Lab, adapter: Watched, pool: Pool, leg: str, talker: Speaks, network: UdpForwarder, *, rate: int = 8000
+) -> AsyncIterator[SoundPath]:
+    """A leg that is open takes a call over."""
+    call = await lab.call("T1")
+    known = await adapter.call(call)
+    engaged = await adapter.pbx.engage(known, await patch(pool, leg, rate), Mode.TAKEOVER)
+    yield SoundPath(talker, network, call, adapter, engaged)
+    await adapter.pbx.release(engaged)
+    await call.hangup()
 
 
 async def patch(pool: Pool, leg: str, rate: int) -> Endpoint:
