@@ -181,3 +181,14 @@ async def test_ending_the_call_is_asked_twice_and_leaving_is_not_ending(page: Pa
     assert [path for _, path, _ in stub.asked if path.endswith("/hangup")] == [
         f"/calls/{call.replace('~', '~')}/hangup"
     ]
+
+
+async def test_a_line_that_has_just_come_up_may_take_a_moment_to_be_heard(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    stub.fail("POST", "/engagements", 422, "leg-not-ready", "no-microphone", why="no-microphone")
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
+    assert len(posted(stub, "/engagements")) == 2

@@ -23,6 +23,9 @@ import { store } from "./store.js";
 /** @import {Mode, Pending, Priority, State, Turn} from "./types.js" */
 
 const RESUMING_MS = 3000;
+/** How long a line that has just come up may take to be heard, and how often that is asked. */
+const SETTLING_MS = 3000;
+const AGAIN_MS = 300;
 /** Within this time after the end of an engagement is seen, its reason has come too. */
 const REASON_MS = 400;
 /** In the tab's own storage: the call it is live in. */
@@ -136,11 +139,13 @@ export async function press(mode, reason) {
   if (why) return notice("info", why.text || t(why.key, why.facts));
   const current = mine(store.state);
   if (current?.call === call.id && current.mode === mode) return;
+  let patience = 0;
   if (store.state.line.state !== "up") {
     store.dispatch({ type: "pending", pending: { kind: "duty", call: call.id, mode } });
     const open = await goOnDuty();
     store.dispatch({ type: "pending", pending: null });
     if (!open) return;
+    patience = SETTLING_MS;
   }
   const one = mine(store.state);
   const pending = /** @type {Pending} */ ({ kind: one?.call === call.id ? "change" : "engage", call: call.id, mode });
@@ -153,7 +158,7 @@ export async function press(mode, reason) {
       if (one) await api.release(one.id, "");
       store.dispatch({
         type: "engagement",
-        engagement: await api.engage(call.id, mode, store.state.line.id ?? "", reason),
+        engagement: await engage(call.id, mode, reason, performance.now() + patience),
       });
     } catch (error) {
       if (!refused(error, "already-taken") || !maySeize(store.state) || reason) throw error;
@@ -163,6 +168,21 @@ export async function press(mode, reason) {
       });
     }
   });
+}
+
+/**
+ * One press goes on duty and into the call: a line that has just come up may need a moment to be heard by the server.
+ * @param {string} call @param {Mode} mode @param {string|undefined} reason @param {number} until try again, ms
+ */
+async function engage(call, mode, reason, until) {
+  for (;;) {
+    try {
+      return await api.engage(call, mode, store.state.line.id ?? "", reason);
+    } catch (error) {
+      if (!refused(error, "leg-not-ready") || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
 }
 
 /** Claims a call that asks for a person and speaks at once; where somebody speaks already, listens. @param {string} id */

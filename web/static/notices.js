@@ -9,13 +9,16 @@ import { store } from "./store.js";
 /** @import {Notice} from "./types.js" */
 
 const NOTICE_MS = 6000;
+/** Why something was refused has to be there when an agent who looked at the transcript looks up again. */
+const ERROR_MS = 15_000;
 let notices = 0;
 
 /** Shows a short message. @param {Notice["tone"]} tone @param {string} text @param {boolean} [sticky] until dismissed @returns {number} its id */
 export function notice(tone, text, sticky = false) {
   const id = ++notices;
   store.dispatch({ type: "notice", notice: { id, tone, text, sticky } });
-  if (!sticky) setTimeout(() => store.dispatch({ type: "notice-over", id }), NOTICE_MS);
+  const after = tone === "error" ? ERROR_MS : NOTICE_MS;
+  if (!sticky) setTimeout(() => store.dispatch({ type: "notice-over", id }), after);
   return id;
 }
 
