@@ -197,7 +197,9 @@ async def _spawn(theirs: socket.socket) -> asyncio.subprocess.Process:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
     environment["MALLOC_ARENA_MAX"] = "2"
     environment |= dict.fromkeys(_THREADS, "1")
+    # A session of its own, as the kernel gives each session (autogroup) its share of the machine: within ours the
+    # worker, which goes first, left so little to the service on another core that it came seconds late (measured).
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "media.worker", str(theirs.fileno()),
-        pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, env=environment,
+        pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip

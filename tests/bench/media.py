@@ -12,8 +12,8 @@ Networks are explicit patterns on the browsers' packets: `loss1`, `loss5`, `loss
   the packet's arrival at the browser (whose own buffer comes on top). Bursts of a tone; the voice chain is off, as a
   suppressor rightly removes them: its `voice_chain_ms` come on top of the first. `after_loss10` is the clean network
   again after ten per cent of loss: what is left of the delay
-- `frames_unconcealed_pct`: frames of 20 ms at the PBX with a hole in a steady tone: neither played, nor recovered,
-  nor concealed
+- `frames_unconcealed_pct`: frames of 20 ms at the PBX with a hole in a steady vowel (13 dB below its level): neither
+  played, nor recovered, nor concealed
 - `tick_late_ms`: of the worker's ticks over 10 s with the `measured` sessions
 - `drift_200ppm_ok`: ten minutes of a sender 200 ppm too fast and too slow, in virtual time, stay below 60 ms and
   without a hole
@@ -118,10 +118,10 @@ async def delays(tier: Tier, networks: tuple[str, ...], seconds: float) -> dict[
 
 
 async def holes(tier: Tier, networks: tuple[str, ...], seconds: float) -> dict[str, float]:
-    """Per cent of the frames at the PBX with a hole in a steady tone."""
+    """Per cent of the frames at the PBX with a hole in a steady vowel."""
     found = {}
     async with rig(settings(tier, suppression=False)) as one:
-        await lines(one, "tone")
+        await lines(one, "voiced")
         for name in networks:
             heard = await one.measure(name, seconds)
             found[name] = round(100 * heard.holes / max(1, heard.frames), 2)

@@ -123,6 +123,7 @@ async def rig(settings: MediaSettings) -> AsyncIterator[Rig]:
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
         limit=LINE,
+        start_new_session=True,  # a share of the machine of its own, see `media.supervisor`
     )
     cores = os.sched_getaffinity(0)
     try:

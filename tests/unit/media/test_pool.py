@@ -210,7 +210,8 @@ async def test_a_new_call_hears_nothing_of_the_last_one(pool: Pool) -> None:
             whole = np.concatenate(pbx.heard)
             for start in range(0, len(whole) - 160, 160):
                 assert power_at(whole[start : start + 160], 1500, 8000) < -30
-            assert power_at(pbx.sound(0.3), 2500, 8000) > -20
+            # Frame by frame: a late packet on a busy machine breaks the phase of a longer piece.
+            assert max(power_at(frame, 2500, 8000) for frame in pbx.heard[-15:]) > -20
 
 
 async def test_an_intruder_is_reported_and_gets_nothing(pool: Pool, events: Events) -> None:
