@@ -45,10 +45,12 @@ from tests.support.hearing import (
     returned,
     sequence_breaks,
 )
+from tests.support.opus_codec import opus
 from tests.support.stack import Stack, Taken, heard
 from web.demo import asterisk
 from web.demo import freeswitch as demo
 from web.demo.asterisk import Installation
+from web.demo.rtp import PCMU, Codec
 from web.demo.sip import SipCall
 from web.demo.tones import AGENT_HZ, CALLER_HZ
 from web.demo.voice import Tone
@@ -57,6 +59,7 @@ ROUNDS_PER_CALL = 10
 JOIN_S = RETURN_S = 0.8
 SOAK_CALLS = 4
 SOAK_JOIN_S, SOAK_PAUSE_S = 0.6, 0.3
+CODECS: dict[str, Callable[[], Codec]] = {"pcmu": lambda: PCMU, "opus": opus}
 OTHER_CALLER_HZ, OTHER_AGENT_HZ = 600, 1800
 
 
@@ -236,7 +239,7 @@ async def _join(stack: Stack, call: ExchangeCall, agent: RemoteAgent, result: So
 
 @asynccontextmanager
 async def exchange(
-    pbx: str, topologies: Sequence[str]
+    pbx: str, topologies: Sequence[str], codec: str = "pcmu"
 ) -> AsyncIterator[tuple[str, Callable[[], Installation | Exchange]]]:
     """What is measured, by name, and what gives the ground of each `Stack`. Raises NotProvided."""
     if pbx == "asterisk":
@@ -246,12 +249,16 @@ async def exchange(
     found = demo.find()
     async with Instance(found.program.parents[1]) as instance:
         chosen = [topology for topology in FS_TOPOLOGIES if topology in topologies]
-        yield f"freeswitch {found.version}", lambda: FsLab(instance, fallback=True, topologies=chosen)
+        spoken = CODECS[codec]
+        yield (
+            f"freeswitch {found.version}",
+            lambda: FsLab(instance, fallback=True, topologies=chosen, codec=spoken),
+        )
 
 
-async def bench(pbx: str, topologies: Sequence[str], count: int, joins: int) -> dict[str, Any]:
+async def bench(pbx: str, topologies: Sequence[str], codec: str, count: int, joins: int) -> dict[str, Any]:
     """Everything, as one JSON object."""
-    async with exchange(pbx, topologies) as (name, ground), Stack(ground(), staff=SOAK_CALLS) as stack:
+    async with exchange(pbx, topologies, codec) as (name, ground), Stack(ground(), staff=SOAK_CALLS) as stack:
         figures: dict[str, Any] = {"pbx": name}
         chosen = [topology for topology in stack.lab.topologies if topology in topologies]
         measured = {topology: await measure(stack, topology, count) for topology in chosen}
@@ -268,9 +275,10 @@ def main() -> None:
     parser.add_argument("--soak", type=int, default=300, help="joins of the soak on T1")
     parser.add_argument("--pbx", choices=["asterisk", "freeswitch"], default="asterisk")
     parser.add_argument("--topologies", default="T1,T2,T3,T4", help="which of those the PBX has, separated by commas")
+    parser.add_argument("--codec", choices=list(CODECS), default="pcmu", help="the callers', on a FreeSWITCH")
     arguments = parser.parse_args()
     chosen = arguments.topologies.split(",")
-    print(json.dumps(asyncio.run(bench(arguments.pbx, chosen, arguments.n, arguments.soak))))
+    print(json.dumps(asyncio.run(bench(arguments.pbx, chosen, arguments.codec, arguments.n, arguments.soak))))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +129,8 @@ class FsCall:
 class FsLab:
     """FreeSWITCH, a caller's phone, an AI of each topology, and an agent's SIP phone that answers every patch.
 
-    `codec` is the caller's. `fallback`: a caller who has lost AI and agent is led to a tone, as a site would lead him
-    to a queue.
+    `codec` gives each caller's. `fallback`: a caller who has lost AI and agent is led to a tone, as a site would lead
+    him to a queue.
     """
 
     topologies: Sequence[Topology] = TOPOLOGIES
@@ -143,16 +143,16 @@ class FsLab:
         *,
         fallback: bool = False,
         topologies: Sequence[Topology] = TOPOLOGIES,
-        codec: Codec = PCMU,
+        codec: Callable[[], Codec] = lambda: PCMU,
     ) -> None:
         self.pbx = pbx
         self.topologies = topologies
         self.ai = SipAi()
         self.socket_ai = SocketAi()
-        self.phone = SipPhone("caller", codec=codec, source=lambda: Tone(CALLER_HZ))
+        self.phone = SipPhone("caller", source=lambda: Tone(CALLER_HZ))
         self.agents: dict[str, SipCall] = {}
         self.agent_phone = SipPhone("agent", source=lambda: Tone(AGENT_HZ), on_call=self._rang)
-        self._fallback = fallback
+        self._codec, self._fallback = codec, fallback
         self._ended: list[float] = []
         self._came = asyncio.Condition()
         self._stack = AsyncExitStack()
@@ -281,6 +281,7 @@ class FsLab:
             "X-Lab-Redial": f"sofia/internal/ai-{key}@{peer}" if redial else "",
             "X-Lab-Fallback": "fallback XML incoming" if self._fallback else "",
         }
+        self.phone.codec = self._codec()
         caller = await self.phone.call(f"sip:{topology}@127.0.0.1:{self.pbx.ports.sip}", headers=headers)
         uniqueid = await self._uniqueid(key)
         ai = await self._ai(topology, key, uniqueid, ears)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -60,7 +60,7 @@ async def expect(call: FsCall, expected: dict[str, set[str]], **agents: SipCall)
 
 @asynccontextmanager
 async def a_call(
-    instance: Instance, topology: Topology = "T1", *, codec: Codec = PCMU, **settings: object
+    instance: Instance, topology: Topology = "T1", *, codec: Callable[[], Codec] = lambda: PCMU, **settings: object
 ) -> AsyncIterator[tuple[FsLab, FreeSwitchPbx, FsCall, Call]]:
     async with FsLab(instance, codec=codec) as lab:
         pbx = lab.service("node-1", **settings)
@@ -117,7 +117,7 @@ async def tour(lab: FsLab, pbx: FreeSwitchPbx, made: FsCall, call: Call) -> None
 
 async def test_a_caller_with_opus_hears_the_same_after_every_live_switch(freeswitch: Instance) -> None:
     """The AI and the agent speak PCMU: FreeSWITCH transcodes, and Opus frames carry the agent's voice as well."""
-    async with a_call(freeswitch, codec=opus()) as (lab, pbx, made, call):
+    async with a_call(freeswitch, codec=opus) as (lab, pbx, made, call):
         assert "opus" in await lab.api(f"uuid_getvar {made.uniqueid} read_codec")
         await tour(lab, pbx, made, call)
 
