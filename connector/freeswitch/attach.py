@@ -14,6 +14,8 @@ from .ground import Ground
 from .legs import Legs
 
 _FUNCTION = re.compile(r"<function>([^<]*)</function>")
+_TARGET = re.compile(r"<function>([^<]*)</function>\s*<target>([^<]*)</target>")
+_PLAIN = re.compile(r"[A-Za-z0-9_.:;,/%()=+@~?&-]{1,500}")
 PLACEHOLDER = "read level -1"
 """-1.9 dB of what the AI hears. A bug with nothing to do would be taken away by FreeSWITCH."""
 
@@ -21,6 +23,15 @@ PLACEHOLDER = "read level -1"
 def functions(listing: str) -> list[str]:
     """The functions of the bugs in what `uuid_buglist` says, in their order."""
     return _FUNCTION.findall(listing)
+
+
+async def target(connection: Connection, ground: Ground) -> str:
+    """What the AI's media bug works on (a file, an address); empty where it is none, or cannot stand in a command."""
+    if not ground.bug:
+        return ""
+    [listing] = await connection.api(f"uuid_buglist {ground.caller}")
+    found = (one for function, one in _TARGET.findall(listing) if function == ground.bug)
+    return next((one for one in found if _PLAIN.fullmatch(one)), "")
 
 
 def in_order(bugs: Sequence[str], ai: str) -> bool:

@@ -152,7 +152,8 @@ async def _settle(entry: Entry) -> None:
             f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
         ]
     if agent.mode is Mode.TAKEOVER and entry.policy.ends:
-        commands += ground.end(where) or ()  # the PBX keeps caller and agent together, as at any end of the AI
+        target = await attach.target(connection, where)
+        commands += ground.end(where, target) or ()  # the PBX keeps caller and agent together, as at any end of the AI
     *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {agent.mode.value}")
     check(connection.pbx, there, entry.verb, patch)
 

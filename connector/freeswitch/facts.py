@@ -197,7 +197,7 @@ def why_not(state: State, caller: str, tracked: Tracked, mode: Mode) -> str:
         return ""
     if tracked.ai_name in state.deaf:
         return DEAF
-    return ENDLESS if tracked.ai_name in state.hung_up and end(ground) is None else ""
+    return ENDLESS if tracked.ai_name in state.hung_up and end(ground, "any") is None else ""
 
 
 def call_of(state: State, caller: str) -> Call:

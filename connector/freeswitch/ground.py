@@ -19,8 +19,9 @@ OURS = "audio", "eavesdrop"
 STOPS: Mapping[str, str] = {
     "audio_stream": "uuid_audio_stream {0} stop",
     "audio_fork": "uuid_audio_fork {0} stop",
+    "displace": "uuid_displace {0} stop {1}",
 }
-"""How the media bugs of known modules are ended; ``{0}`` is the caller's uuid."""
+"""How the media bugs of known modules are ended; ``{0}`` is the caller's uuid, ``{1}`` the bug's target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +136,17 @@ def watch_the_ai(ground: Ground) -> str:
     return f"uuid_setvar {ground.ai} api_hangup_hook echo {' '.join(acts)}"
 
 
-def end(ground: Ground) -> Sequence[str] | None:
-    """Ends the AI and leaves the caller with the agent; None where FreeSWITCH has no command for it."""
+def end(ground: Ground, target: str = "") -> Sequence[str] | None:
+    """Ends the AI and leaves the caller with the agent; None where FreeSWITCH has no command for it. `target`: what the
+    AI's media bug works on, where that is known and can stand in a command."""
     if not ground.own:
         return (f"uuid_kill {ground.ai}",)
     if not ground.bug:
         return (f"uuid_transfer {ground.caller} takeover_pair XML {CONTEXT}",)
     stop = STOPS.get(ground.bug)
-    return None if stop is None else (stop.format(ground.caller),)
+    if stop is None or ("{1}" in stop and not target):
+        return None
+    return (stop.format(ground.caller, target),)
 
 
 def _call(command: str) -> str:

@@ -70,6 +70,10 @@ class Legs:
         """The leg is in this mode now."""
         self._here[agent.patch] = agent
 
+    def __iter__(self) -> Iterator[Agent]:
+        """Those of them that came into a mode."""
+        return (agent for agent in list(self._here.values()) if agent is not None)
+
     def ids(self) -> list[str]:
         """The legs that are in a mode, also those of which the state has not heard yet."""
         return list(self._here)

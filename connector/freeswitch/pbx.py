@@ -312,8 +312,8 @@ class FreeSwitchPbx:
         connection = self._live()
         caller = wire.allowed("unique id", call.channels.caller_id)
         context, extension = wire.allowed("destination", place).split(",")
-        agents = [agent.patch for agent in self._state.agents.values() if agent.call == caller]
-        before, after = self._parting(caller, agents)
+        agents = sorted({agent.patch for agent in (*self._state.agents.values(), *self._legs) if agent.call == caller})
+        before, after = await self._parting(connection, caller, agents)
         answers = await connection.api(
             *before,
             f"uuid_setvar {caller} takeover_paired_uuid",  # or the agent's end would lead him to the fallback
@@ -342,7 +342,7 @@ class FreeSwitchPbx:
         [answer] = await connection.api(f"{verb} {channel} {digits}@{DIGIT_MS}")
         check(self._name, answer, "send_dtmf", channel)
 
-    def _parting(self, caller: str, agents: Sequence[str]) -> tuple[list[str], list[str]]:
+    async def _parting(self, connection: Connection, caller: str, agents: Sequence[str]) -> tuple[list[str], list[str]]:
         """What is to be done before and after a transfer, where that alone would not part the caller and his AI.
         Raises `VerbRefused`."""
         where = self._state.ground(caller)
@@ -353,7 +353,7 @@ class FreeSwitchPbx:
                 return [], []
             hooks = [f"uuid_setvar {where.ai} api_hangup_hook"] if agents else []  # ours would lead him to the fallback
             return hooks, [*hooks, *(ground.end(where) or ())]
-        stop = ground.end(where) if where.bug else ()
+        stop = ground.end(where, await attach.target(connection, where)) if where.bug else ()
         if stop is None:
             why = f"FreeSWITCH has no command that ends the AI's media bug ({where.bug}): it would stay with the caller"
             raise VerbRefused(self._name, "transfer", why)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,7 @@ from connector.domain.events import (
     SnapshotTaken,
 )
 from connector.ports import Endpoint, Engaged, Pbx
+from tests.support.freeswitch import Topology
 
 from .under_test import (
     Follower,
@@ -42,9 +44,9 @@ def _real(request: pytest.FixtureRequest) -> Open:
     return lambda: real_asterisk(installation)
 
 
-def _freeswitch(request: pytest.FixtureRequest) -> Open:
+def _freeswitch(request: pytest.FixtureRequest, topology: Topology = "T1") -> Open:
     instance = request.getfixturevalue("freeswitch")
-    return lambda: real_freeswitch(instance)
+    return lambda: real_freeswitch(instance, topology)
 
 
 ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
@@ -53,6 +55,9 @@ ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "asterisk": _real,
     "esl": lambda _: freeswitch_in_memory,
     "freeswitch": _freeswitch,
+    "freeswitch-bug": partial(_freeswitch, topology="T2"),
+    "freeswitch-conference": partial(_freeswitch, topology="T3"),
+    "freeswitch-application": partial(_freeswitch, topology="T4"),
 }
 
 

@@ -18,7 +18,7 @@ from connector.ports import Endpoint, Engaged, Pbx
 from tests.support import adapter
 from tests.support.fake_ami import FakeAsterisk, FakeCall
 from tests.support.fake_esl import FakeFreeSwitch
-from tests.support.freeswitch import FsCall, FsLab, Instance
+from tests.support.freeswitch import FsCall, FsLab, Instance, Topology
 from tests.support.lab import Lab, LabCall, heard_by
 from tests.support.network import TcpForwarder
 from web.demo.asterisk import Installation
@@ -385,9 +385,10 @@ class RealFreeSwitch:
 
     DEADMAN_S = 3.0
 
-    def __init__(self, lab: FsLab, link: TcpForwarder) -> None:
+    def __init__(self, lab: FsLab, link: TcpForwarder, topology: Topology) -> None:
         self.lab = lab
         self.link = link
+        self.topology = topology
         self.calls: dict[str, FsCall] = {}
         self.patches: list[str] = []
         self.adapter = lab.service(port=link.port, deadman_s=self.DEADMAN_S)
@@ -397,7 +398,7 @@ class RealFreeSwitch:
         return self.adapter
 
     async def dial(self) -> str:
-        made = await self.lab.call()
+        made = await self.lab.call(self.topology)
         self.calls[made.uniqueid] = made
         return made.uniqueid
 
@@ -446,11 +447,11 @@ class RealFreeSwitch:
 
 
 @asynccontextmanager
-async def real_freeswitch(instance: Instance) -> AsyncIterator[PbxUnderTest]:
+async def real_freeswitch(instance: Instance, topology: Topology = "T1") -> AsyncIterator[PbxUnderTest]:
     async with (
         FsLab(instance) as lab,
         TcpForwarder((instance.address.host, instance.address.port)) as link,
     ):
-        yield RealFreeSwitch(lab, link)
+        yield RealFreeSwitch(lab, link, topology)
         await lab.api("hupall")
         await lab.no_channels()

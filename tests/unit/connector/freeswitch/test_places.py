@@ -276,6 +276,21 @@ def test_the_order_of_bugs_is_read_from_what_the_pbx_lists() -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "plain"), [("/srv/a.wav", True), ("wss://ai.example/x?y=1", True), ("a b", False), ("${x}", False)]
+)
+async def test_a_media_bug_is_ended_by_its_target_unless_that_could_break_out(target: str, plain: bool) -> None:
+    class Listing:
+        async def api(self, *_: str) -> list[str]:
+            listed = ("record", "t"), ("displace", target)
+            return ["".join(f"<function>{name}</function>\n  <target>{one}</target>\n" for name, one in listed)]
+
+    where = Ground("c", "", Topology.INLINE, "media-bug/displace")
+    found = await attach.target(Listing(), where)  # type: ignore[arg-type]  # all it needs of a connection
+    assert found == (target if plain else "")
+    assert ground.end(where, found) == ((f"uuid_displace c stop {found}",) if plain else None)
+
+
+@pytest.mark.parametrize(
     "where",
     [
         Ground("c" * 36, "a" * 36, Topology.DIALLED),
