@@ -105,8 +105,7 @@ async def chromium(lab: Lab, adapter: Watched, voices: Sequence[Frame]) -> Any:
     async with AsyncExitStack() as stack:
         pool = await pooled(stack, "fast")
         playwright = await stack.enter_async_context(async_playwright())
-        arguments = [*ARGUMENTS, "--autoplay-policy=no-user-gesture-required"]
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         stack.push_async_callback(browser.close)
         for name, road in ROADS.items():
             async with (

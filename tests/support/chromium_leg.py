@@ -20,6 +20,7 @@ _PAGE = """<!doctype html><title>leg</title><script>
 let peer, track, context, mouth;
 async function offer(speaks) {
   const audio = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
+  const real = await navigator.mediaDevices.getUserMedia({audio});  // a page that records may also sound
   if (speaks) {
     context = new AudioContext({sampleRate: 48000});
     mouth = context.createMediaStreamDestination();
@@ -28,7 +29,7 @@ async function offer(speaks) {
     silence.start();
     await context.resume();
   }
-  const stream = speaks ? mouth.stream : await navigator.mediaDevices.getUserMedia({audio});
+  const stream = speaks ? mouth.stream : real;
   peer = new RTCPeerConnection();
   peer.addTrack(stream.getAudioTracks()[0], stream);
   peer.ontrack = event => {
@@ -62,6 +63,12 @@ async function say(sound, rate) {
     await new Promise(done => setTimeout(done, 5));
   }
   return at * 1000 + behind;
+}
+let way;
+function leak(gain, seconds) {
+  const heard = context.createMediaStreamSource(new MediaStream([track]));
+  way = new GainNode(context, {gain});
+  heard.connect(new DelayNode(context, {delayTime: seconds})).connect(way).connect(mouth);
 }
 async function level(hertz, seconds) {
   const context = new AudioContext();
@@ -121,6 +128,14 @@ class ChromiumLeg:
         begun = float(await self.page.evaluate("([sound, rate]) => say(sound, rate)", [sound, RATE]))
         return begun / 1000 + await self._clock()
 
+    async def leak(self, gain: float, seconds: float) -> None:
+        """What it plays comes back into what it sends, so much softer and later; for a leg opened with `speaks`."""
+        await self.page.evaluate(f"leak({gain}, {seconds})")
+
+    async def plug(self) -> None:
+        """A headset is put on: nothing comes back any more."""
+        await self.page.evaluate("() => { way.gain.value = 0; }")
+
     async def _clock(self) -> float:
         """Seconds from the page's clock to the monotonic one: of some questions the one that was answered fastest."""
         found = []
@@ -139,8 +154,8 @@ class ChromiumLeg:
 async def chromium_leg(
     browser: Browser, pool: Pool, road: Road | None = None, *, speaks: bool = False
 ) -> AsyncIterator[ChromiumLeg]:
-    """Connected to a worker of the pool through a network that is a `road`. With `speaks` it has no microphone, but
-    what `say` is given (the browser must let a page sound unasked: `--autoplay-policy=no-user-gesture-required`)."""
+    """Connected to a worker of the pool through a network that is a `road`. With `speaks` it sends no microphone, but
+    what `say` is given."""
 
     async def answer(route: Route) -> None:
         await route.fulfill(body=_PAGE, content_type="text/html")
