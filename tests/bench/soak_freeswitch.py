@@ -56,22 +56,23 @@ def _of(process: Path) -> dict[str, float]:
 async def measure(taken: Sequence[Taken], until: float, faults: list[str]) -> Delays:
     """Every leg's delays, again and again; what could not be measured is told in `faults`."""
     found: Delays = {way: defaultdict(list) for way in WAYS}
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots, there = asyncio.Semaphore(AT_ONCE), set(range(len(taken)))
 
     async def one(number: int) -> None:
         async with slots:
             try:
                 delays = await one_way(taken[number])
-            except AgentFailed as error:  # a machine with too much to do: the other legs go on
+            except AgentFailed as error:  # its leg has ended, which is told below: the others go on
                 faults.append(str(error))
+                there.discard(number)
                 return
         for way, value in zip(WAYS, delays, strict=True):
             if value is not None:
                 found[way][number].append(value)
 
     rounds = 0
-    while time.monotonic() < until:
-        await asyncio.gather(*(one(number) for number in range(len(taken))))
+    while there and time.monotonic() < until:
+        await asyncio.gather(*(one(number) for number in sorted(there)))
         rounds += 1
         last = [values[-1] for values in found[WAYS[0]].values()]
         say(f"round {rounds}: agent to caller {spread(last)}, {max(0.0, until - time.monotonic()):.0f} s to go")
