@@ -54,6 +54,7 @@ ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Open]] = {
     "recorded": lambda _: recorded,
     "asterisk": _real,
     "esl": lambda _: freeswitch_in_memory,
+    "esl-bug": lambda _: partial(freeswitch_in_memory, bug=True),
     "freeswitch": _freeswitch,
     "freeswitch-bug": partial(_freeswitch, topology="T2"),
     "freeswitch-conference": partial(_freeswitch, topology="T3"),

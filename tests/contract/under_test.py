@@ -319,8 +319,9 @@ async def real_asterisk(installation: Installation) -> AsyncIterator[PbxUnderTes
 class FreeSwitchInMemory:
     """The FreeSWITCH adapter on a FreeSWITCH in memory, behind a real event socket."""
 
-    def __init__(self, fake: FakeFreeSwitch) -> None:
+    def __init__(self, fake: FakeFreeSwitch, bug: bool) -> None:
         self.fake = fake
+        self.bug = bug
         self.fake.pace = 0.1
         self.adapter = self._service("node-1")
 
@@ -328,7 +329,7 @@ class FreeSwitchInMemory:
         settings = FreeSwitchSettings(
             "right",
             port=self.fake.port,
-            ais=(("bot", "^sofia/internal/ai-"),),
+            ais=(("bot", "^sofia/internal/ai-"), ("bot", "^media-bug/audio_stream$")),
             destinations={"support": "help,100"},
         )
         return FreeSwitchPbx("main", settings, instance)
@@ -338,13 +339,16 @@ class FreeSwitchInMemory:
         return self.adapter
 
     async def dial(self) -> str:
-        return self.fake.call()
+        return self.fake.stream() if self.bug else self.fake.call()
 
     async def caller_hangs_up(self, call: Call) -> None:
         self.fake.hangup(call.channels.caller_id)
 
     async def ai_hangs_up(self, call: Call) -> None:
-        self.fake.hangup(call.channels.ai_id)
+        if self.bug:
+            self.fake.bug(self.fake.channels[call.channels.caller_id], "audio_stream", begins=False)
+        else:
+            self.fake.hangup(call.channels.ai_id)
 
     def endpoint(self) -> Endpoint:
         return adapter.Patch("127.0.0.1", 0, str(uuid.uuid4()), sip_port=5060)
@@ -375,9 +379,10 @@ class FreeSwitchInMemory:
 
 
 @asynccontextmanager
-async def freeswitch_in_memory() -> AsyncIterator[PbxUnderTest]:
+async def freeswitch_in_memory(bug: bool = False) -> AsyncIterator[PbxUnderTest]:
+    """`bug`: the AI is a media bug on the caller's own channel."""
     async with FakeFreeSwitch() as fake:
-        yield FreeSwitchInMemory(fake)
+        yield FreeSwitchInMemory(fake, bug)
 
 
 class RealFreeSwitch:

@@ -37,6 +37,9 @@ class FakeChannel:
     target: str = ""
     keys: str = "0"
     muted: bool = False
+    hushed: bool = False
+    """Whether what its own media bugs and applications say to it is silenced."""
+    bugs: list[str] = field(default_factory=list)
     place: str = ""
 
 
@@ -70,6 +73,17 @@ class FakeFreeSwitch(EslServer):
         self.bridge(caller.uuid, ai.uuid)
         return caller.uuid
 
+    def stream(self, function: str = "audio_stream", **variables: str) -> str:
+        """A caller talks to an AI that is a media bug on his own channel; returns the caller's id."""
+        caller = self._create("sofia/internal/caller@127.0.0.1", variables)
+        self.bug(caller, function)
+        return caller.uuid
+
+    def bug(self, channel: FakeChannel, function: str, begins: bool = True) -> None:
+        """A media bug begins, behind all others, or ends."""
+        channel.bugs.append(function) if begins else channel.bugs.remove(function)
+        self.tell(f"MEDIA_BUG_{'START' if begins else 'STOP'}", channel, **{"Media-Bug-Function": function})
+
     def bridge(self, a: str, b: str) -> None:
         self.channels[a].peer, self.channels[b].peer = b, a
         self.tell("CHANNEL_BRIDGE", a, **{"Bridge-A-Unique-ID": a, "Bridge-B-Unique-ID": b})
@@ -79,6 +93,8 @@ class FakeFreeSwitch(EslServer):
         gone = self.channels.pop(channel, None)
         if gone is None:
             return
+        if gone.target in self.channels:
+            self.bug(self.channels[gone.target], "eavesdrop", begins=False)
         if (hook := gone.variables.get("api_hangup_hook")) is not None:
             self.expand(hook)
         self.tell("CHANNEL_HANGUP_COMPLETE", gone, **{"Hangup-Cause": cause})
@@ -98,6 +114,8 @@ class FakeFreeSwitch(EslServer):
         return [one for one in self.channels.values() if one.target == caller]
 
     def ai_audible(self, caller: str) -> bool:
+        if "audio_stream" in self.channels[caller].bugs:
+            return not self.channels[caller].hushed
         ai = self.channels.get(self.channels[caller].peer)
         return ai is not None and not ai.muted
 
@@ -208,6 +226,8 @@ class FakeFreeSwitch(EslServer):
             "xml_locate": lambda: "".join(f'<extension name="takeover_{n}">' for n in ("pair", "hold", "fallback")),
             "sofia": lambda: "Name internal\n",
             "uuid_exists": lambda: str(words[0] in self.channels).lower(),
+            "uuid_buglist": lambda: self._listing(words[0]),
+            "regex": lambda: str(re.search(rest.rpartition("|")[2], rest.rpartition("|")[0]) is not None).lower(),
             "uuid_getvar": lambda: self._getvar(words[0], words[1]),
             "hash": lambda: self._hash(rest.split("/")),
             "sched_api": lambda: self._schedule(words),
@@ -236,9 +256,13 @@ class FakeFreeSwitch(EslServer):
                 if value:
                     channel.variables[words[0]] = value
             case "uuid_audio":
-                channel.muted = words[0] == "start" and (channel.muted or words[1] == "read")
+                self._audio(channel, words)
             case "uuid_kill":
                 self.hangup(channel.uuid, *words[:1])
+            case "uuid_transfer" if words[0].startswith("eavesdrop:"):
+                self.bug(self.channels[channel.target], "eavesdrop", begins=False)
+                channel.keys = "0"
+                self.bug(self.channels[channel.target], "eavesdrop")
             case "uuid_transfer":
                 other, channel.peer = self.channels.get(channel.peer), ""
                 if other is not None:
@@ -252,6 +276,22 @@ class FakeFreeSwitch(EslServer):
                     "\n".join(f"{key}: {quote(value, safe='')}" for key, value in self._data(channel).items()) + "\n\n"
                 )
         return "+OK\n"
+
+    def _audio(self, channel: FakeChannel, words: Sequence[str]) -> None:
+        if (words[0] == "start") != ("audio" in channel.bugs):
+            self.bug(channel, "audio", begins=words[0] == "start")
+        match words:
+            case ["start", "read", "mute", level]:
+                channel.muted = level == "1"
+            case ["start", "write", "mute", level]:
+                channel.hushed = level == "1"
+            case ["stop"]:
+                channel.muted = channel.hushed = False
+
+    def _listing(self, channel: str) -> str:
+        found = self.channels.get(channel)
+        bugs = "".join(f" <function>{one}</function>\n <target>t</target>\n" for one in (found.bugs if found else ()))
+        return f"<media-bugs>\n{bugs}</media-bugs>\n"
 
     def _hash(self, words: Sequence[str]) -> str:
         verb, key = words[0], f"{words[1]}_{words[2]}"
@@ -281,6 +321,7 @@ class FakeFreeSwitch(EslServer):
             self.hangup(leg.uuid)
         else:
             leg.target = found[3]
+            self.bug(self.channels[found[3]], "eavesdrop")
         return f"+OK {variables['origination_uuid']}\n"
 
     def _show(self, what: str) -> str:
