@@ -120,7 +120,9 @@ async def bench(count: int, minutes: float, topologies: Sequence[str]) -> dict[s
             faults: list[str] = []
             delays = await measure(taken, since + minutes * 60, faults)
             faults += [f"{one.call.topology}: the call ended" for one in taken if one.call.caller.ended.is_set()]
-            faults += [f"an engagement ended: {why}" for one in taken for why in (await one.agent.ended()).values()]
+            for one in taken:
+                ended = (await one.agent.ended()).get(one.engagement)
+                faults += [] if ended is None else [f"{one.call.topology}: the engagement ended: {ended[1]}"]
             last, stream = use(pids), rtp(taken, since, time.monotonic())
             for one in taken:
                 reply = await one.agent.release(one.engagement)
