@@ -34,12 +34,14 @@ async def target(connection: Connection, ground: Ground) -> str:
     return next((one for one in found if _PLAIN.fullmatch(one)), "")
 
 
-def in_order(bugs: Sequence[str], ai: str) -> bool:
-    """Whether ``audio`` silences the AI (whose bug's function is `ai`, empty for an application), and no agent."""
+def in_order(bugs: Sequence[str], ai: str, last: bool = False) -> bool:
+    """Whether ``audio`` silences the AI (whose bug's function is `ai`, empty for an application), and no agent; with
+    `last`, not the one who came last. Whose an ``eavesdrop`` is, FreeSWITCH does not say."""
     if "audio" not in bugs:
         return False
     place = bugs.index("audio")
-    return not (ai and ai in bugs[place:]) and "eavesdrop" not in bugs[:place]
+    agents = "eavesdrop" in bugs[place:] if last else "eavesdrop" not in bugs[:place]
+    return agents and not (ai and ai in bugs[place:])
 
 
 async def place(connection: Connection, ground: Ground) -> None:
@@ -49,10 +51,10 @@ async def place(connection: Connection, ground: Ground) -> None:
         await connection.api(f"uuid_audio {ground.caller} start {PLACEHOLDER}")
 
 
-async def is_right(connection: Connection, ground: Ground) -> bool:
-    """Whether the bugs stand in the order in which a speaker is heard and the AI is not."""
+async def is_right(connection: Connection, ground: Ground, last: bool = False) -> bool:
+    """Whether the bugs stand in the order in which a speaker is heard and the AI is not (see `in_order`)."""
     [listing] = await connection.api(f"uuid_buglist {ground.caller}")
-    return in_order(functions(listing), ground.bug)
+    return in_order(functions(listing), ground.bug, last)
 
 
 async def renew(connection: Connection, legs: Legs, ground: Ground, leg: str, *mute: str) -> None:

@@ -87,7 +87,7 @@ async def _begin(entry: Entry) -> None:
     patch, caller = agent.patch, agent.call
     if where.here and not await attach.is_right(connection, where):
         await attach.renew(connection, entry.legs, where, patch)
-        if not await attach.is_right(connection, where):
+        if not await attach.is_right(connection, where, last=True):
             raise VerbRefused(connection.pbx, entry.verb, "the media bugs on the caller's channel are not in order")
     lent = await _lent(connection, where)
     commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []

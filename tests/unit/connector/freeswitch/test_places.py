@@ -267,6 +267,13 @@ def test_the_order_in_which_a_speaker_is_heard_and_the_ai_is_not(bugs: str, righ
     assert attach.in_order(bugs.split(), "stream") is right
 
 
+def test_who_came_last_is_heard_whoever_listens_out_of_order() -> None:
+    bugs = ["stream", "eavesdrop", "audio", "eavesdrop"]
+    assert not attach.in_order(bugs, "stream")
+    assert attach.in_order(bugs, "stream", last=True)
+    assert not attach.in_order(bugs[:-1], "stream", last=True)
+
+
 def test_the_order_of_bugs_is_read_from_what_the_pbx_lists() -> None:
     listing = "<media-bugs>\n" + "".join(
         f" <media-bug>\n  <function>{one}</function>\n  <target>x</target>\n </media-bug>\n" for one in ("a", "b")
