@@ -6,7 +6,7 @@ forget to ask; and one that changes something is recorded unless it says that it
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
-from connector.domain.calls import Call, CallId
+from connector.domain.calls import Call, CallId, Engagement
 from connector.domain.errors import NotAllowed
 from connector.domain.people import Act, Actor, Denied, may
 from connector.ports import Journal
@@ -44,6 +44,9 @@ class Calls(Protocol):
 
     def call(self, id: CallId, /) -> Call:  # noqa: A002 - the registry's own word
         """Raises `CallUnknown`, `CallEnded`."""
+
+    def engagements(self) -> Sequence[Engagement]:
+        """Everybody who is in a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +217,16 @@ class Router:
     def _recorded(self, ask: Ask, route: Route, act: str, *, must: bool) -> AbstractAsyncContextManager[None]:
         origin = {"origin": ask.address} if ask.address else {}
         facts = {**route.facts(ask), **origin}
-        call = ask.found.id if ask.found is not None else _named(ask.request)
+        call = ask.found.id if ask.found is not None else self._named(ask.request)
         return recorded(self._journal, ask.actor.id, route.word or act, facts, call, must=must)
 
-
-def _named(request: web.Request) -> CallId | None:
-    """The call that the path names, live or not, as far as the audit has room for it."""
-    named = request.match_info.get("call")
-    return CallId(named[:256]) if named is not None else None
+    def _named(self, request: web.Request) -> CallId | None:
+        """The call that the path names, live or not, as far as the audit has room for it; or its engagement's."""
+        named = request.match_info.get("call")
+        if named is not None:
+            return CallId(named[:256])
+        engagement = request.match_info.get("engagement")
+        return next((one.call for one in self._calls.engagements() if one.id == engagement), None)
 
 
 def _bound(ask: Ask) -> dict[str, str]:

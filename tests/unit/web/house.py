@@ -346,7 +346,7 @@ async def until_closed(socket: aiohttp.ClientWebSocketResponse) -> tuple[list[st
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Returns when it is true; TimeoutError after 5 s."""
-    async with asyncio.timeout(5):
+    """Returns when it is true; TimeoutError after a minute, which only a fault takes, on a busy machine too."""
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - what is waited for has no event that a test could have
             await asyncio.sleep(0.01)
