@@ -50,11 +50,36 @@ ANALYSIS = _analysis_window()
 SYNTHESIS = _synthesis_window()
 WEIGHTS = _bands()
 "(BANDS, BINS): `power @ WEIGHTS.T` are band powers, `gains @ WEIGHTS` are gains per bin."
+_ALIKE = _SINGLE - 1
+"That many bands are their bins; only the rest needs a matrix."
+_WIDE = np.ascontiguousarray(WEIGHTS[_ALIKE:, _ALIKE:])
+_GATHER = np.ascontiguousarray(_WIDE.T)
 
 
 def power(spectra: npt.NDArray[np.complex64]) -> Sound:
     """|spectra|^2, float32."""
     return (spectra.real**2 + spectra.imag**2).astype(np.float32, copy=False)
+
+
+def in_bands(power: Sound) -> Sound:
+    """(..., BINS) -> (..., BANDS): `power @ WEIGHTS.T`."""
+    out = np.empty((*power.shape[:-1], BANDS), np.float32)
+    out[..., :_ALIKE] = power[..., :_ALIKE]
+    _product(power[..., _ALIKE:], _GATHER, out[..., _ALIKE:])
+    return out
+
+
+def in_bins(gains: Sound) -> Sound:
+    """(..., BANDS) -> (..., BINS): `gains @ WEIGHTS`."""
+    out = np.empty((*gains.shape[:-1], BINS), np.float32)
+    out[..., :_ALIKE] = gains[..., :_ALIKE]
+    _product(gains[..., _ALIKE:], _WIDE, out[..., _ALIKE:])
+    return out
+
+
+def _product(rows: Sound, by: Sound, out: Sound) -> None:
+    """One product for all hops and sessions."""
+    out[...] = (rows.reshape(-1, len(by)) @ by).reshape(out.shape)
 
 
 def features(bands: Sound) -> Sound:

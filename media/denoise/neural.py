@@ -13,9 +13,8 @@ import numpy as np
 from ..frame import Sound
 from ..layout import Layout
 from . import refine, stream
-from .analysis import BANDS, BINS, WEIGHTS, features, power
+from .analysis import BANDS, features, in_bands, power
 
-_GATHER = np.ascontiguousarray(WEIGHTS.T)
 _F = np.float32
 
 
@@ -100,8 +99,7 @@ class Neural:
         layout = self._layout
         spectra = stream.spectra(layout, rows, sound)
         seen = power(spectra)
-        bands = (seen.reshape(-1, BINS) @ _GATHER).reshape(*seen.shape[:2], BANDS)
-        gains = self._net(features(bands), rows[:, layout["first"]], rows[:, layout["second"]])
+        gains = self._net(features(in_bands(seen)), rows[:, layout["first"]], rows[:, layout["second"]])
         spectra *= refine.refined(layout, rows, seen, gains)
         return stream.sound(layout, rows, spectra)
 

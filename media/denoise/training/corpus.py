@@ -2,7 +2,7 @@
 
     python -m media.denoise.training.corpus FOLDER
 
-FOLDER/x holds unpacked Debian packages (`docs/denoise.md` tells which); FOLDER/train gets `speech.f16`, `noise.f16`,
+FOLDER/x holds unpacked packages (`docs/denoise.md` tells which); FOLDER/train gets `speech.f16`, `noise.f16`,
 float16 (frames, BANDS). Training mixes these with random phases, so any talker, noise, level and filter costs an
 addition and not a transform. Free material only (`WEIGHTS.md`); no DEV talker, no reserved language.
 """
@@ -29,6 +29,8 @@ Amplitudes = npt.NDArray[np.float16]
 
 TALKERS = ("fr", "ru")
 "Asterisk core sounds, CC-BY-SA-3.0: real voices."
+READER = "nsh"
+"Who read 620 Russian sentences for the Festival voice of Debian's `festvox-ru`: real, and silent between words."
 SYNTHETIC = ("slt", "rms", "awb", "kal16")
 "Flite voices."
 SPEEDS = (0.80, 0.88, 0.96, 1.04, 1.14, 1.26)
@@ -36,7 +38,7 @@ SPEEDS = (0.80, 0.88, 0.96, 1.04, 1.14, 1.26)
 FREE = ("coffee-shop", "wind", "boat", "birds", "stream", "fireplace", "summer-night")
 "Ambiences of the package `blanket` that are CC0 or in the public domain; only their last 45 % (DEV has the rest)."
 MINUTES_OF_FLITE = 6
-MINUTES_OF_NOISE = 5
+MINUTES_OF_NOISE = 8
 
 
 def main() -> None:
@@ -45,12 +47,11 @@ def main() -> None:
     root: Path = options.parse_args().folder
     (root / "train").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(7)
-    talkers = [*(prompts(root, one) for one in TALKERS), *(synthetic(root, one) for one in SYNTHETIC)]
-    print(
-        {name: round(sum(map(len, one)) / RATE / 60, 1) for name, one in zip(TALKERS + SYNTHETIC, talkers, strict=True)}
-    )
+    talkers = {one: prompts(root, one) for one in TALKERS}
+    talkers |= {READER: sentences(root), **{one: synthetic(root, one) for one in SYNTHETIC}}
+    print({name: round(sum(map(len, one)) / RATE / 60, 1) for name, one in talkers.items()})
     write(root / "train" / "speech.f16", speech(random, talkers))
-    write(root / "train" / "noise.f16", noises(random, root, [one for some in talkers for one in some]))
+    write(root / "train" / "noise.f16", noises(random, root, [one for some in talkers.values() for one in some]))
 
 
 def heard(sound: Sound) -> Amplitudes:
@@ -118,20 +119,25 @@ def prompts(root: Path, language: str) -> list[Sound]:
     return [one for path in paths if (one := trimmed(read(path))) is not None]
 
 
+def sentences(root: Path) -> list[Sound]:
+    paths = sorted((root / "x" / "festvox-ru").rglob("wav/*.wav"))
+    return [one for path in paths if (one := trimmed(read(path))) is not None]
+
+
 def synthetic(root: Path, voice: str) -> list[Sound]:
     """Flite reads the documentation of Python."""
     text = " ".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics))
-    sentences = [s.strip() for s in re.split(r"(?<=[a-z][.?!])\s+", re.sub(r"\s+", " ", text))]
-    sentences = [s for s in sentences if re.fullmatch(r"[A-Z][A-Za-z ,'-]{30,140}[.?!]", s)]
+    lines = [s.strip() for s in re.split(r"(?<=[a-z][.?!])\s+", re.sub(r"\s+", " ", text))]
+    lines = [s for s in lines if re.fullmatch(r"[A-Z][A-Za-z ,'-]{30,140}[.?!]", s)]
     chance = np.random.default_rng(len(voice) + ord(voice[0]))
     flite = root / "x" / "flite" / "usr" / "bin" / "flite"
     library = root / "x" / "libflite1" / "usr" / "lib" / "x86_64-linux-gnu"
     out: list[Sound] = []
     spoken = root / "spoken.wav"
-    for at in chance.permutation(len(sentences)):
+    for at in chance.permutation(len(lines)):
         pace = f"duration_stretch={chance.uniform(0.85, 1.15):.2f}"
         subprocess.run(  # noqa: S603 - our own arguments
-            [flite, "-voice", voice, "--setf", pace, "-t", sentences[at], "-o", spoken],
+            [flite, "-voice", voice, "--setf", pace, "-t", lines[at], "-o", spoken],
             check=True,
             env={**os.environ, "LD_LIBRARY_PATH": str(library)},
         )
@@ -142,12 +148,13 @@ def synthetic(root: Path, voice: str) -> list[Sound]:
     return out
 
 
-def speech(random: Random, talkers: list[list[Sound]]) -> Iterator[Sound]:
+def speech(random: Random, talkers: dict[str, list[Sound]]) -> Iterator[Sound]:
     """Each talker at each speed, sentences in random order with pauses; one in four in a small room."""
-    for number, talker in enumerate(talkers):
-        for speed in SPEEDS if number < len(TALKERS) else SPEEDS[1:5:3]:
+    for name, talker in talkers.items():
+        share = 3 if name == READER else 1  # he alone has read for longer than all others together
+        for speed in SPEEDS[1:5:3] if name in SYNTHETIC else SPEEDS:
             pieces: list[Sound] = []
-            for at in random.permutation(len(talker)):
+            for at in random.permutation(len(talker))[: len(talker) // share]:
                 one = talker[at] * np.float32(10 ** (random.uniform(-3, 3) / 20))
                 pieces += [one, np.zeros(int(random.uniform(0.1, 0.9) ** 1.5 * RATE), np.float32)]
             whole = np.concatenate(pieces)
@@ -183,28 +190,24 @@ PIECE = 20
 def noises(random: Random, root: Path, voices: list[Sound]) -> Iterator[Sound]:
     music = [read(path) for path in sorted((root / "x" / "asterisk-moh-opsound-g722").rglob("*.g722"))[3:]]
     ambiences = [(sound := read(root / "x" / "blanket_ogg" / f"{name}.ogg"))[int(len(sound) * 0.55) :] for name in FREE]
+    boards = keyboards(root)
     n = PIECE * RATE
     kinds: list[tuple[float, Callable[[], Sound]]] = [
         (1.5, lambda: coloured(random, n)),
         (1.0, lambda: fan(random, n)),
         (1.5, lambda: wandering(random, n)),
         (1.5, lambda: keyboard(random, n)),
+        (2.0, lambda: typed(random, n, boards)),
         (2.5, lambda: clatter(random, n)),
-        (2.0, lambda: babble(random, n, voices, int(random.integers(4, 11)))),
-        (1.0, lambda: cafe(random, n, voices)),
+        (3.5, lambda: babble(random, n, voices, int(random.integers(4, 12)))),
+        (1.5, lambda: cafe(random, n, voices)),
         (1.0, lambda: street(random, n)),
         (1.0, lambda: tune(random, n)),
         (1.5, lambda: excerpt(random, n, music[int(random.integers(len(music)))])),
         (1.0, lambda: excerpt(random, n, ambiences[0])),
         (1.5, lambda: excerpt(random, n, ambiences[int(random.integers(len(ambiences)))])),
-        (
-            1.0,
-            lambda: level(
-                level(babble(random, n, voices, 8)) * 0.8
-                + level(keyboard(random, n)) * random.uniform(0.4, 0.8)
-                + level(fan(random, n)) * 0.5
-            ),
-        ),
+        (1.0, lambda: office(random, n, voices, keyboard(random, n))),
+        (1.0, lambda: office(random, n, voices, typed(random, n, boards))),
     ]
     for share, make in kinds:
         for _ in range(int(share * MINUTES_OF_NOISE * 60 / PIECE)):
@@ -279,6 +282,48 @@ def keyboard(random: Random, n: int) -> Sound:
         at += random.exponential(pace) + 0.06
     out = fftconvolve(out, room(random, 0.15, 2.0))[:n]
     return level(level(out) + random.uniform(0, 0.15) * coloured(random, n, 1.0))
+
+
+Keys = tuple[list[Sound], list[Sound]]
+"Recorded: going down, and up again."
+
+
+def keyboards(root: Path) -> list[Keys]:
+    """Those of the package `keyboardsounds` that carry a licence of their own (MIT)."""
+    folders = [one.parent for one in sorted((root / "x" / "keyboardsounds").rglob("profiles/*/LICENSE"))]
+    return [(recorded(folder, "press*.mp3"), recorded(folder, "release*.mp3")) for folder in folders]
+
+
+def recorded(folder: Path, names: str) -> list[Sound]:
+    return [read(path) for path in sorted(folder.glob(names))]
+
+
+def typed(random: Random, n: int, boards: list[Keys]) -> Sound:
+    """Somebody types on one of the recorded keyboards, larger or smaller, in some room."""
+    speed, loud = random.uniform(0.75, 1.35), random.uniform(0.2, 1)
+    down, up = (
+        [stretched(one, speed * random.uniform(0.94, 1.06)) for one in way for _ in range(3)]
+        for way in boards[int(random.integers(len(boards)))]
+    )
+    out = np.zeros(n + 3 * RATE, np.float32)
+    at, pace = 0.0, random.uniform(0.04, 0.2)
+    while at < n / RATE:
+        if random.random() < 0.08:
+            at += random.uniform(0.3, 1.2)
+        for later, way, most in ((0.0, down, 1.0), (random.uniform(0.06, 0.14), up, loud)):
+            start = int((at + later) * RATE)
+            one = way[int(random.integers(len(way)))][: len(out) - start]
+            out[start : start + len(one)] += one * np.float32(most * random.uniform(0.4, 1.2))
+        at += random.exponential(pace) + 0.06
+    hertz = np.arange(len(out) // 2 + 1) * RATE / len(out)
+    shaped = np.fft.irfft(np.fft.rfft(out) * bumps(random, hertz), len(out))
+    placed = fftconvolve(shaped, room(random, random.uniform(0.08, 0.3), random.uniform(0.7, 3)))[:n]
+    return level(level(placed) + random.uniform(0, 0.15) * coloured(random, n, 1.0))
+
+
+def office(random: Random, n: int, voices: list[Sound], typing: Sound) -> Sound:
+    people = level(babble(random, n, voices, 8)) * 0.8
+    return level(people + level(typing) * random.uniform(0.4, 0.8) + level(fan(random, n)) * 0.5)
 
 
 def clatter(random: Random, n: int) -> Sound:

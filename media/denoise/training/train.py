@@ -1,6 +1,7 @@
 """Trains the net: `python -m media.denoise.training.train FOLDER WEIGHTS.npz --minutes 60`.
 
 FOLDER/train is what `corpus` made. One thread, resumable: the state is written every two minutes and taken up again.
+bfloat16 in the recurrences, which takes a quarter of the time off where the processor knows it.
 Loss in the band domain, on magnitudes compressed by 0.35: taking away speech costs more than leaving noise.
 """
 
@@ -15,11 +16,11 @@ import torch
 
 from ..analysis import ANALYSIS, BANDS, BINS, WEIGHTS, features
 
-FRAMES = 250
-BATCH = 32
+FRAMES = 300
+BATCH = 64
 HIDDEN = 128
 _COMPRESSION = 0.35
-_WARM_UP = 20
+_WARM_UP = 40
 "Frames at the start of a crop that do not count: the net has heard nothing yet."
 
 Array = npt.NDArray[np.float32]
@@ -36,9 +37,10 @@ class Net(torch.nn.Module):  # type: ignore[misc]  # torch is not in the locked 
         self.outlet = torch.nn.Linear(hidden, BANDS)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        one = self.first(torch.tanh(self.inlet(seen)))[0]
-        two = self.second(one)[0]
-        return torch.sigmoid(self.outlet(one + two))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
+            one = self.first(torch.tanh(self.inlet(seen)))[0]
+            two = self.second(one)[0]
+        return torch.sigmoid(self.outlet(one.float() + two.float()))
 
 
 @dataclass
@@ -144,8 +146,8 @@ def loss(gain: torch.Tensor, batch: Batch) -> torch.Tensor:
     guess = (gain * noisy + 1e-4) ** _COMPRESSION
     truth = (clean + 1e-4) ** _COMPRESSION
     off = guess - truth
-    terms = 0.9 * off**2 + 0.6 * torch.relu(-off) ** 2
-    terms = terms + 0.1 * (guess**2 + truth**2 - 2 * guess * truth * likeness)
+    terms = 0.9 * off**2 + 0.5 * torch.relu(-off) ** 2
+    terms = terms + 0.15 * (guess**2 + truth**2 - 2 * guess * truth * likeness)
     return terms[:, _WARM_UP:].mean()
 
 
@@ -159,6 +161,8 @@ def main() -> None:
     options.add_argument("weights", type=Path)
     options.add_argument("--minutes", type=float, default=60, help="of this process's CPU time, over all runs")
     options.add_argument("--hidden", type=int, default=HIDDEN)
+    options.add_argument("--start", type=Path, help="a state to take the weights from, of another run")
+    options.add_argument("--rate", type=float, default=1.5e-3)
     chosen = options.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -168,6 +172,9 @@ def main() -> None:
     mean = {name: one.detach().clone() for name, one in net.state_dict().items()}
     spent, step = 0.0, 0
     kept = chosen.weights.with_suffix(".pt")
+    if chosen.start and not kept.exists():
+        net.load_state_dict(torch.load(chosen.start)["net"])
+        mean = {name: one.detach().clone() for name, one in net.state_dict().items()}
     if kept.exists():
         state = torch.load(kept)
         net.load_state_dict(state["net"])
@@ -178,7 +185,9 @@ def main() -> None:
     while (spent := time.process_time() - began) < chosen.minutes * 60:
         done = spent / (chosen.minutes * 60)
         for group in optimiser.param_groups:
-            group["lr"] = float(1.5e-3 * min(1, (step + 10) / 200) * (0.02 + 0.98 * (1 + np.cos(np.pi * done)) / 2))
+            group["lr"] = float(
+                chosen.rate * min(1, (step + 10) / 200) * (0.005 + 0.995 * (1 + np.cos(np.pi * done)) / 2)
+            )
         batch = mixer.batch()
         error = loss(net(torch.from_numpy(batch.features)), batch)
         optimiser.zero_grad()
@@ -186,7 +195,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         step += 1
-        rate = min(0.995, step / (step + 10))
+        rate = min(0.998, step / (step + 10))
         for name, one in net.state_dict().items():
             mean[name] += (1 - rate) * (one - mean[name])
         recent.append(float(error.detach()))
