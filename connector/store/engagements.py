@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import IntegrityError
 
 from ..domain.calls import CallId, Engagement, EngagementId, Mode
 from .engine import Database
@@ -36,7 +37,8 @@ class Engagements:
         self._database = database
 
     async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
-        """Inserts or updates by the engagement's id."""
+        """Inserts or updates by the engagement's id. What has ended stays ended: the writing of a change of mode may be
+        overtaken by that of the end."""
         values = {
             "call": engagement.call,
             "agent": engagement.agent,
@@ -48,7 +50,16 @@ class Engagements:
             "note": note,
             "outcome": outcome,
         }
-        await self._database.upsert(engagements, {"id": engagement.id}, values)
+        if ended is not None:
+            await self._database.upsert(engagements, {"id": engagement.id}, values)
+            return
+        open_ = update(engagements).where(engagements.c.id == engagement.id, engagements.c.ended.is_(None))
+        if await self._database.execute(open_.values(**values)):
+            return
+        try:
+            await self._database.execute(insert(engagements), [{"id": engagement.id, **values}])
+        except IntegrityError:  # it has ended, or somebody else has inserted it at this moment
+            await self._database.execute(open_.values(**values))
 
     async def of_call(self, call: CallId) -> Sequence[PastEngagement]:
         """All of a call, oldest first."""

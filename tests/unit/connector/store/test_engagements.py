@@ -34,3 +34,11 @@ async def test_what_is_older_than_it_may_be_is_forgotten(store: Store) -> None:
     await store.engagements.put(replace(begun, id=EngagementId("e2")), "released", "told her")  # it ended now
     assert await store.engagements.forget(datetime.now(UTC) - timedelta(days=1)) == 1
     assert [past.id for past in await store.engagements.of_call(CALL)] == ["e2"]
+
+
+async def test_what_has_ended_stays_ended_although_an_older_change_is_written_later(store: Store) -> None:
+    begun = Engagement(EngagementId("e1"), CALL, "anna", "Anna", "leg", Mode.MONITOR, Phase.ACTIVE, datetime.now(UTC))
+    await store.engagements.put(begun, "released", "told her", "solved")
+    await store.engagements.put(begun)
+    (row,) = await store.engagements.of_call(CALL)
+    assert (row.ended, row.note, row.outcome) == ("released", "told her", "solved")
