@@ -154,6 +154,7 @@ class FastPeer:
         self._encoder = opus.Encoder()
         self._offer = offer
         self._patience = network.connect_s
+        self._closing: asyncio.Task[None] | None = None
         self._on_packet = on_packet
         self._connection = _Connection(network, self._rtp_in, controlling=offer.controlling)
         self._ice = RTCIceTransport(_Gatherer(self._connection))
@@ -206,6 +207,12 @@ class FastPeer:
 
     async def close(self) -> None:
         """See `peer.Peer`."""
+        # A browser that leaves while we hang up cancels this half way: without the shield some sockets stayed open.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         await self._dtls.stop()
         await self._ice.stop()
 

@@ -84,6 +84,7 @@ class StockPeer:
         self.decoder = Pcm()
         self._offer = offer.text
         self._patience = network.connect_s
+        self._closing: asyncio.Task[None] | None = None
         self._on_packet = on_packet
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in turn.current(network.ice_servers, "worker")]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
@@ -118,6 +119,12 @@ class StockPeer:
 
     async def close(self) -> None:
         """See `peer.Peer`."""
+        # A browser that leaves while we hang up cancels this half way: without the shield some sockets stayed open.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
