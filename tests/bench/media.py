@@ -178,9 +178,9 @@ def main() -> None:
     """Prints one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.media", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output (always)")
-    parser.add_argument("--legs", type=int, default=48, help="sessions of the CPU measurement")
+    parser.add_argument("--legs", type=int, default=64, help="sessions of the CPU measurement")
     parser.add_argument("--stock-legs", type=int, default=8, help="the same for stock, which is full at 15 to 20")
-    parser.add_argument("--seconds", type=int, default=20, help="length of each measurement")
+    parser.add_argument("--seconds", type=int, default=16, help="length of each measurement")
     parser.add_argument("--rate", type=int, default=8000, choices=(8000, 16000), help="Hz of the AudioSockets")
     a = parser.parse_args()
     print(json.dumps(asyncio.run(bench(a.legs, a.stock_legs, a.seconds, a.rate))))
