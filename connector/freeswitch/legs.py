@@ -24,6 +24,7 @@ class Legs:
         self._dialling: set[str] = set()
         self._unwanted: set[str] = set()
         self._watchers: Watchers[Message] = Watchers(pbx)
+        self._ended: set[str] | None = None
 
     def hear(self, message: Message) -> None:
         """Takes one event; only notes and wakes."""
@@ -32,6 +33,8 @@ class Legs:
         if message.event != "CHANNEL_HANGUP_COMPLETE":
             return
         patch = message["unique-id"]
+        if self._ended is not None:
+            self._ended.add(patch)
         self._here.pop(patch, None)
         self._watchers.tell(patch, message)
 
@@ -44,6 +47,15 @@ class Legs:
         self._here.clear()
         self._dialling.clear()
         self._watchers.lost()
+
+    @contextmanager
+    def endings(self) -> Iterator[set[str]]:
+        """The channels, of whatever kind, that end inside the block."""
+        self._ended = ended = set[str]()
+        try:
+            yield ended
+        finally:
+            self._ended = None
 
     @contextmanager
     def dialling(self, patch: str) -> Iterator[None]:

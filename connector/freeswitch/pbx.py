@@ -152,8 +152,12 @@ class FreeSwitchPbx:
     async def _look_again(self, connection: Connection) -> None:
         """What began just before we came may not have been in the table yet, and no event tells it to us any more."""
         await asyncio.sleep(LOOK_AGAIN_S)
-        for message in missed(self._state, await self._look(connection)):
-            connection.note(message)
+        with self._legs.endings() as ended:
+            look = await self._look(connection)
+        for message in missed(self._state, look):
+            about = {message["unique-id"], message["bridge-a-unique-id"], message["bridge-b-unique-id"]}
+            if not ended & about:  # what ended while we looked would begin again behind its own end
+                connection.note(message)
 
     def _take(self, connection: Connection, message: Message) -> list[PbxEvent]:
         agents = self._state.agents
