@@ -118,10 +118,10 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
     async with AsyncExitStack() as stack:
         _prepare_folder(settings.data_dir)
         store = await stack.enter_async_context(_opened(settings))
+        instance = settings.instance or _instance(settings.data_dir)
+        pbxs = _pbxs(settings, instance)  # before the pool, whose workers must not wait while gevent is loaded
         pool = await stack.enter_async_context(_started_pool(settings))
         legs = MediaLegs(pool)
-        instance = settings.instance or _instance(settings.data_dir)
-        pbxs = _pbxs(settings, instance)
         registry = Registry(pbxs, instance)
         transcripts = Transcripts(registry, store.transcripts)
         notices = Notices(registry, transcripts, lambda ai: settings.ais.get(ai, AiPolicy()).greets_again)

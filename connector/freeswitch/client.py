@@ -5,6 +5,7 @@ connection, events go through one bounded queue, and whoever wants another conne
 """
 
 import asyncio
+import importlib
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -38,6 +39,11 @@ class Address:
     host: str
     port: int
     secret: str = field(repr=False)
+
+
+def load() -> None:
+    """Loads gevent, only where a FreeSWITCH is configured: a second on a busy machine, so while nothing waits yet."""
+    importlib.import_module(".esl", __package__)
 
 
 class Connection:
@@ -251,7 +257,7 @@ class Connection:
     # ---- its life ----
 
     async def _open(self) -> None:
-        from .esl import Pump  # gevent is loaded only where a FreeSWITCH is configured
+        from .esl import Pump  # see `load`
 
         address = self._address
         self._pump = Pump(address.host, address.port, CONNECT_S, self._arrived, self._closed)

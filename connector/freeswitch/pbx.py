@@ -22,7 +22,7 @@ from ..domain.events import AgentGone, AiGone, CallGone, PbxEvent, PbxUp, Snapsh
 from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
 from .admission import admit, recheck
-from .client import Address, Connection
+from .client import Address, Connection, load
 from .entry import Entry, Policy, check, enter, is_gone, now, renewed
 from .facts import PAIRED, Agent, State
 from .ground import OURS, Ground
@@ -70,6 +70,7 @@ class FreeSwitchPbx:
     """Implements `ports.Pbx`. `instance` names this service on the PBX: one that restarts must keep it."""
 
     def __init__(self, name: str, settings: FreeSwitchSettings, instance: str) -> None:
+        load()
         self._name = name
         self._settings = settings
         self._instance = wire.allowed("instance", instance)
