@@ -14,7 +14,9 @@ from .support import freeswitch as fs
 from .support.lab import Lab
 
 # How long an example takes says nothing on a machine that runs other tests beside it.
-settings.register_profile("house", deadline=None)
+# The gate must say the same of the same code; `pytest --hypothesis-profile=explore tests/fuzz` looks for what is new.
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile("house")
 
 

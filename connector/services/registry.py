@@ -266,6 +266,7 @@ class Registry:
 
     def _present(self, event: AgentPresent) -> None:
         if event.instance == self.instance or event.call not in self._calls:
+            self._drop_foreign(event.patch, "unseen")  # whatever it was before, it is nobody else's in a known call
             return
         known = self._foreign.get(event.patch)
         id_ = known or EngagementId(event.patch)
