@@ -105,7 +105,8 @@ function pressed(event) {
     return;
   }
   if (event.ctrlKey || event.altKey || event.metaKey || (event.repeat && !event.key.startsWith("Arrow"))) return;
-  if (store.state.dialog || taken(event.target, event.key) || !enabled()) return;
+  // What is open counts, not the state: a dialog's close event comes a moment after it is gone.
+  if (document.querySelector("dialog[open]") || taken(event.target, event.key) || !enabled()) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const shortcut = SHORTCUTS.find((one) => one.keys.includes(key));
   if (!shortcut) return;
