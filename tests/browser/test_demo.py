@@ -69,6 +69,12 @@ class Running:
     children: list[int]
 
 
+def _as_in_a_terminal() -> None:
+    """A shell's background job and `nohup` hand on signals that are ignored, and the demo heeds that."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def _demo(*wrapper: str, folder: Path) -> AsyncIterator[Running]:
     """`wrapper` is put in front of the command, as make is."""
@@ -78,6 +84,7 @@ async def _demo(*wrapper: str, folder: Path) -> AsyncIterator[Running]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(folder)},
+        preexec_fn=_as_in_a_terminal,
     )
     assert process.stdout is not None
     try:
