@@ -20,7 +20,7 @@ import { has, t } from "./messages.js";
 import { failed, notice, refused, toLogin } from "./notices.js";
 import { store } from "./store.js";
 
-/** @import {Mode, Pending, Priority, State, Turn} from "./types.js" */
+/** @import {Engagement, Mode, Pending, Priority, State, Turn} from "./types.js" */
 
 const RESUMING_MS = 3000;
 /** How long a line that has just come up may take to be heard, and how often that is asked. */
@@ -131,6 +131,11 @@ async function waiting(pending, ask) {
   }
 }
 
+/** Takes the answer to a change, unless the events have told of the engagement meanwhile: then it is the older. @param {Engagement} before @param {Engagement} after */
+function take(before, after) {
+  if (mine(store.state) === before) store.dispatch({ type: "engagement", engagement: after });
+}
+
 /** Enters the selected call in a mode, or changes to it. @param {Mode} mode @param {string} [reason] why a supervisor takes it from a colleague */
 export async function press(mode, reason) {
   const call = selectedCall(store.state);
@@ -152,7 +157,7 @@ export async function press(mode, reason) {
   await waiting(pending, async () => {
     try {
       if (one?.call === call.id && !reason) {
-        store.dispatch({ type: "engagement", engagement: await api.change(one.id, { mode }) });
+        take(one, await api.change(one.id, { mode }));
         return;
       }
       if (one) await api.release(one.id, "");
@@ -216,7 +221,7 @@ export const withdraw = (id) => waiting({ kind: "withdraw", call: id }, () => ap
 /** Gives the call back to the AI, or leaves it as a listener. @param {string} note @returns {Promise<boolean>} */
 export async function release(note) {
   const one = mine(store.state);
-  if (!one || store.state.pending) return false;
+  if (!one || store.state.pending?.kind === "release") return false; // nothing else keeps a call from its AI
   return waiting({ kind: "release", call: one.call }, () => api.release(one.id, note.trim()));
 }
 
@@ -224,7 +229,7 @@ export async function toggleHold() {
   const one = mine(store.state);
   if (!one || !holdsTheFloor(one.mode)) return;
   await waiting({ kind: "hold", call: one.call }, async () => {
-    store.dispatch({ type: "engagement", engagement: await api.change(one.id, { hold: !one.hold }) });
+    take(one, await api.change(one.id, { hold: !one.hold }));
   });
 }
 
