@@ -67,9 +67,6 @@ class Legs:
             self._dialling.discard(patch)
             self._unwanted.discard(patch)
 
-    def is_dialling(self, patch: str) -> bool:
-        return patch in self._dialling
-
     def refuse(self, patch: str) -> None:
         """The leg is released while it is still being dialled: whoever dials it hangs it up."""
         if patch in self._dialling:
