@@ -1,5 +1,5 @@
-"""Fixtures every test may use. Nothing is skipped: what is missing is installed; but for a FreeSWITCH, which no package
-registry has, one loud line says what was not tested."""
+"""Fixtures every test may use. What is missing is installed; only for a FreeSWITCH, which no package registry has, and
+for a PostgreSQL, which most sites do without, one loud line each says what was not tested."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +11,7 @@ from hypothesis import settings
 from web.demo import asterisk
 
 from .support import freeswitch as fs
+from .support import postgres as pg
 from .support.lab import Lab
 
 # How long an example takes says nothing on a machine that runs other tests beside it.
@@ -50,7 +51,19 @@ def freeswitch() -> Iterator[fs.Instance]:
         yield instance
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[pg.Postgres]:
+    """One PostgreSQL for all tests of a worker, 2 s to start; skips where none is installed."""
+    programs = pg.programs()
+    if programs is None:
+        pytest.skip(pg.NEEDED)
+    with pg.Postgres(programs) as server:
+        yield server
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The one loud line."""
+    """The loud lines."""
     if fs.home() is None:
         terminalreporter.write_line(fs.NEEDED, red=True, bold=True)
+    if pg.programs() is None:
+        terminalreporter.write_line(pg.NEEDED, red=True, bold=True)

@@ -19,6 +19,10 @@ log = structlog.get_logger(__name__)
 LOCK_PATIENCE_MS = 1_000
 """How long SQLite waits for another process's transaction before we call the store unavailable."""
 
+CONNECT_S = 3.0
+COMMAND_S = 10.0
+"""How long PostgreSQL may take to answer: one that hangs must not keep revoked sessions alive, nor a log-in waiting."""
+
 CLOSING_S = 5.0
 """How long closing waits for the transactions under way."""
 
@@ -56,7 +60,8 @@ def audit_place(url: URL) -> URL:
 def make_engine(url: URL) -> AsyncEngine:
     """An engine for everything but the audit's writing. SQLite leaves syncing the disk to its checkpoints."""
     if not is_sqlite(url):
-        return create_async_engine(url, pool_pre_ping=True)
+        deadlines = {"timeout": CONNECT_S, "command_timeout": COMMAND_S}
+        return create_async_engine(url, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=deadlines)
     engine = create_async_engine(url, connect_args=_PATIENCE)
     _set_pragmas(engine.sync_engine, synchronous="NORMAL")
     return engine

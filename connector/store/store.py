@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Insert, MetaData, insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import insert
 
 from .accounts import Accounts
 from .audit import Audit
@@ -22,7 +21,7 @@ from .schema import VERSION, audit_head, audit_metadata, meta, metadata
 from .sessions import Sessions
 from .tokens import Tokens
 from .transcripts import TranscriptStore
-from .upgrade import check, done, upgrade
+from .upgrade import check, create, done, upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,8 @@ class Store:
         writer = make_writer(audit_place(place))
         room = Reserve(reserve, key, reserve_size)
         try:
-            await _create(database, metadata, insert(meta), {"key": "schema", "value": str(VERSION)})
-            await _create(journal, audit_metadata, insert(audit_head), {"id": 1, "number": 0, "mac": GENESIS})
+            await create(database, metadata, insert(meta), {"key": "schema", "value": str(VERSION)})
+            await create(journal, audit_metadata, insert(audit_head), {"id": 1, "number": 0, "mac": GENESIS})
             await check(database)
             await upgrade(journal, audit_metadata)
             await upgrade(database, metadata)
@@ -81,12 +80,3 @@ class Store:
             await database.close()
             await journal.close()
             await writer.close()
-
-
-async def _create(database: Database, tables: MetaData, first: Insert, row: dict[str, object]) -> None:
-    """Makes the tables that are missing, and the one row that is never missing."""
-    await database.run(tables.create_all)
-    try:
-        await database.execute(first, [row])
-    except IntegrityError:
-        return  # it is there: not the first start

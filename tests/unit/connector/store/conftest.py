@@ -1,5 +1,9 @@
-"""A store in a folder of the test's own, and ways to break it."""
+"""A store in a folder of the test's own, and ways to break it.
 
+What a test says of `store` alone holds on SQLite and on a real PostgreSQL; what it breaks by `place` is SQLite's.
+"""
+
+import inspect
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -9,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from connector.store import Store
+from tests.support.postgres import Postgres
 
 KEY = bytes(range(32))
 
@@ -59,7 +64,28 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both databases, for a test that needs nothing of one of them; and each way that the audit is written."""
+    kinds = ["sqlite"] if "place" in inspect.signature(metafunc.function).parameters else ["sqlite", "postgresql"]
+    if "writer" in metafunc.fixturenames:
+        both = [("sqlite", "thread"), *((kind, "driver") for kind in kinds)]
+        metafunc.parametrize(("kind", "writer"), both, indirect=["writer"])
+    elif "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", kinds)
+
+
 @pytest.fixture
-async def store(place: Place) -> AsyncIterator[Store]:
-    async with place.open() as store:
+def kind() -> str:
+    """The database behind `store`."""
+    return "sqlite"
+
+
+@pytest.fixture
+async def store(place: Place, kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if kind == "sqlite":
+        opening = place.open()
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        opening = Store.open(server.url(server.database()), KEY, place.reserve, reserve_size=64 * 1024)
+    async with opening as store:
         yield store

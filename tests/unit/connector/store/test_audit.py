@@ -23,9 +23,9 @@ from .conftest import KEY, Place
 CALL = CallId("main~1.2")
 
 
-@pytest.fixture(params=["thread", "driver"], autouse=True)
-def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite's own writer, and the one that PostgreSQL uses, here through SQLite's asynchronous driver."""
+@pytest.fixture(autouse=True)
+def writer(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own writer, and the one that PostgreSQL uses, which SQLite's asynchronous driver can use too."""
     if request.param == "driver":
         monkeypatch.setattr(store_module, "make_writer", lambda url: Database(make_engine(url)))
 
