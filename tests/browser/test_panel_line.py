@@ -128,6 +128,17 @@ async def test_a_denied_microphone_is_explained_and_can_be_allowed_afterwards(st
         await expect(page.get_by_test_id("duty-off")).to_be_visible()
 
 
+async def test_a_machine_whose_sound_output_never_starts_still_goes_on_duty(page: Page, stub: PanelStub) -> None:
+    # As Firefox does where there is no loudspeaker: the promise stays open.
+    await page.add_init_script(
+        """AudioContext.prototype.resume = () => new Promise(() => {});
+        Object.defineProperty(AudioContext.prototype, "state", { get: () => "suspended" });"""
+    )
+    await page.reload()
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("duty-off")).to_be_visible()
+
+
 async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
     stub.udp_blocked = True
     await page.get_by_test_id("duty-on").click()

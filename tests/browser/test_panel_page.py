@@ -1,9 +1,10 @@
 """The page itself: who gets in, keys, sizes, languages, weight, and the audit. Real Chromium, scripted server."""
 
+import asyncio
 import gzip
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from .panel_stub import CHROMIUM, STATIC, PanelStub
 from .steps import banner, take_over
@@ -24,6 +25,23 @@ async def test_wrong_password_is_said_and_the_right_one_enters(browser: Browser,
         await page.get_by_test_id("login-password").fill("correct horse")
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"{stub.url}/")
+
+
+async def test_a_login_typed_faster_than_the_page_loads_is_a_login(browser: Browser, stub: PanelStub) -> None:
+    typed = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await typed.wait()
+        await route.continue_()
+
+    async with await browser.new_page(locale="en-GB") as page:
+        await page.route("**/messages/*.json", later)
+        await page.goto(f"{stub.url}/login", wait_until="domcontentloaded")
+        await page.get_by_test_id("login-username").fill("anna")
+        await page.get_by_test_id("login-password").fill("correct horse")
+        await page.keyboard.press("Enter")
+        typed.set()
+        await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
 
 
 async def test_without_a_session_the_panel_leads_to_the_login(browser: Browser, stub: PanelStub) -> None:

@@ -4,9 +4,7 @@
 import { api, Problem } from "./api.js";
 import { load, t } from "./messages.js";
 
-await load();
-for (const element of document.querySelectorAll("[data-text]"))
-  element.textContent = t(/** @type {HTMLElement} */ (element).dataset.text ?? "");
+const words = load();
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const get = (id) => /** @type {T} */ (document.getElementById(id));
@@ -19,8 +17,10 @@ const password = get("password");
 const error = get("error");
 const submit = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
 
+// Before the words are there: who types faster than they load would be sent away by the form itself.
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  await words;
   submit.disabled = true;
   error.hidden = true;
   try {
@@ -36,3 +36,7 @@ form.addEventListener("submit", async (event) => {
     submit.disabled = false;
   }
 });
+
+await words;
+for (const element of document.querySelectorAll("[data-text]"))
+  element.textContent = t(/** @type {HTMLElement} */ (element).dataset.text ?? "");

@@ -26,7 +26,9 @@ class Meters extends EventTarget {
       this.#worker = new Worker(workerUrl("meter-worker.js"), { type: "module" });
       this.#worker.onmessage = (event) => this.#tell(event.data.name, event.data.reading);
     }
-    if (context.state === "suspended") await context.resume();
+    // Not waited for: it never comes where the machine has no sound output or the browser wants a click first, and a
+    // meter that stands still must not keep anybody from duty.
+    if (context.state === "suspended") void context.resume();
     await this.#loaded;
     this.stop(name);
     const node = new AudioWorkletNode(context, "takeover-meter", {

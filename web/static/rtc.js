@@ -198,10 +198,12 @@ export class AgentLeg extends EventTarget {
     const quality = { ...NOTHING };
     const stats = await this.#peer?.getStats();
     for (const one of stats?.values() ?? []) {
-      if (one.type === "candidate-pair" && one.nominated && one.currentRoundTripTime !== undefined) {
-        quality.rtt = Math.round(one.currentRoundTripTime * 1000);
+      if (one.type === "candidate-pair" && one.nominated) {
+        quality.rtt ??= milliseconds(one.currentRoundTripTime);
         quality.relayed = stats?.get(one.localCandidateId)?.candidateType === "relay";
       }
+      // Firefox tells no round trip of a pair, but the one of its RTCP.
+      if (one.type === "remote-inbound-rtp") quality.rtt ??= milliseconds(one.roundTripTime);
       if (one.type === "outbound-rtp") quality.sent = one.packetsSent;
       if (one.type === "inbound-rtp") {
         quality.received = one.packetsReceived;
@@ -239,6 +241,9 @@ export class AgentLeg extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
+
+/** @param {number|undefined} seconds */
+const milliseconds = (seconds) => (seconds === undefined ? null : Math.round(seconds * 1000));
 
 /** @param {RTCPeerConnection} peer @returns {Promise<void>} */
 function gathered(peer) {
