@@ -21,7 +21,7 @@ from .messages import (
     Report,
     Utterance,
 )
-from .pacer import PHASES, Due, Lateness, Pacer
+from .pacer import GATHERED, PHASES, Due, Lateness, Pacer
 from .peer import Connect, Network, Peer
 from .sip import SipServer
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _TICKS_PER_SECOND = 50
 _EARLY = 0.0015
+_MANY = 12
+"""Patches from which on legs gather in every second phase, where the voice chain has them in larger batches. Each then
+waits up to 5 ms longer for its turn, so the few who leave the core idle stay spread."""
 
 
 class Refusal(Exception):
@@ -125,7 +128,7 @@ class Engine:
             entry = Leg(leg, parsed, self._network, self._connect, suppression=self._settings.suppression)
             answer = await self._answer(entry.peer)
             self._legs[leg] = entry
-            min(self._phases, key=len).append(entry)
+            min((self._phases[phase] for phase in GATHERED), key=len).append(entry)
             self._start(entry, entry.peer)
             return answer
         await self._retire(entry, but=entry.peer)
@@ -265,10 +268,15 @@ class Engine:
         for phase in self._phases:
             if leg in phase:
                 phase.remove(leg)
-        self._phases[self._pacer.join(opened, leg.ready or opened)].append(leg)
+        phases = GATHERED if self._many else range(PHASES)
+        self._phases[self._pacer.join(opened, leg.ready or opened, phases)].append(leg)
         # Its turn may come before the moment that is slept for.
         self._timer.cancel()
         self._sleep()
+
+    @property
+    def _many(self) -> bool:
+        return len(self._patches) >= _MANY
 
     def _drop(self, leg: Leg, why: str) -> None:
         for patch in [patch for patch, entry in self._patches.items() if entry is leg]:
@@ -294,6 +302,10 @@ class Engine:
         for leg in legs:
             leg.deliver(cleaned.get(leg.id), due.tick)
             self._watch(leg, due.tick)
+        if self._many and due.phase not in GATHERED:
+            # Their next turn comes after 15 ms instead of 20: sooner than it must, which no one hears.
+            self._phases[due.phase - 1] += self._phases[due.phase]
+            self._phases[due.phase].clear()
 
     def _watch(self, leg: Leg, tick: int) -> None:
         state = leg.peer.up, leg.microphone

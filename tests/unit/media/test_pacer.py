@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.pacer import JOIN, PHASES, SLOT, Lateness, Pacer
+from media.pacer import GATHERED, JOIN, PHASES, SLOT, Lateness, Pacer
 
 
 def test_every_phase_ticks_every_20_ms_on_the_absolute_schedule() -> None:
@@ -74,10 +74,15 @@ def test_lateness_forgets_after_its_span() -> None:
     assert lateness.p99() == 0.001
 
 
-@given(st.floats(0, 0.1), st.floats(-0.1, 0.1))
-def test_the_first_frame_of_a_patch_leaves_between_4_and_16_ms_after_the_call(opened: float, ready: float) -> None:
+@pytest.mark.parametrize("phases", [range(PHASES), GATHERED])
+@given(opened=st.floats(0, 0.1), ready=st.floats(-0.1, 0.1))
+def test_the_first_frame_of_a_patch_leaves_between_4_and_16_ms_after_the_call(
+    phases: range, opened: float, ready: float
+) -> None:
     pacer = Pacer(0.0)
-    first = pacer.join(opened, ready) * SLOT
+    phase = pacer.join(opened, ready, phases)
+    assert phase in phases
+    first = phase * SLOT
     wait = (first - opened) % 0.02
     assert JOIN[0] <= wait <= JOIN[1]
 

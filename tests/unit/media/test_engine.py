@@ -1,0 +1,57 @@
+"""Who ticks with whom: the engine by itself, legs that only count, time by hand."""
+
+import asyncio
+from typing import cast
+
+from media import engine
+from media.engine import Engine
+from media.leg import Leg
+from media.messages import MediaSettings
+from media.pacer import GATHERED, PHASES, SLOT
+from media.peer import Connect
+from tests.unit.media.test_leg import Bench
+
+
+class Silent(Leg):
+    """Knows when it ticked, and in whose company; there is no browser."""
+
+    def __init__(self) -> None:
+        bench = Bench()
+        self.__dict__.update(bench.leg.__dict__)
+        self.ticked: list[float] = []
+
+    def collect(self, now: float) -> None:
+        self.ticked.append(now)
+
+    def deliver(self, frame: object, tick: int) -> None:
+        pass
+
+
+async def test_many_legs_gather_in_few_phases_and_none_is_left_out() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        one = Engine(MediaSettings(), cast("Connect", None), lambda _report: None, tasks)
+        legs = [Silent() for _ in range(engine._MANY)]
+        for number, leg in enumerate(legs):
+            one._phases[number % PHASES].append(leg)
+            one._patches[str(number)] = leg
+        start = one._pacer.wake()
+        for slot in range(6 * PHASES):
+            one._run_due(start + slot * SLOT)
+        assert [len(phase) for phase in one._phases] == [6, 0, 6, 0]
+        for leg in legs:
+            gaps = [round((b - a) / SLOT) for a, b in zip(leg.ticked, leg.ticked[1:], strict=False)]
+            assert gaps[1:] == [PHASES] * 4
+            assert gaps[0] in (PHASES - 1, PHASES), "once a little sooner, never twice, never late"
+        assert all(legs[at] in one._phases[phase] for phase in GATHERED for at in (phase, phase + 1))
+
+
+async def test_few_legs_stay_where_they_are() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        one = Engine(MediaSettings(), cast("Connect", None), lambda _report: None, tasks)
+        for phase in one._phases:
+            phase.append(Silent())
+            one._patches[str(id(phase))] = phase[0]
+        start = one._pacer.wake()
+        for slot in range(3 * PHASES):
+            one._run_due(start + slot * SLOT)
+        assert [len(phase) for phase in one._phases] == [1, 1, 1, 1]
