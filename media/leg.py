@@ -20,6 +20,7 @@ from .level import mean_square
 from .messages import Facts
 from .peer import Connect, Network, Peer
 from .pipeline import Voice
+from .resample import Doubler
 
 PRESENT = 0.3
 "Seconds without microphone RTP after which the microphone counts as gone."
@@ -43,7 +44,9 @@ class Patch(Protocol):
     counts: PatchCounts
 
     def send(self, frame: Frame) -> None: ...
-    def receive(self) -> Frame: ...
+    def receive(self) -> Frame:
+        """20 ms: 320 samples, or 160 of 8 kHz; `SILENCE` itself where there is nothing."""
+
     def close(self) -> None: ...
 
 
@@ -62,12 +65,13 @@ class Leg:
         self.patch: Patch | None = None
         self.on_first_frame: Callable[[], None] | None = None
         self.tap: Callable[[Frame, Frame], None] | None = None
-        "Gets what the PBX was sent and what came from it, where captions are on."
+        "Gets what the PBX was sent and what came from it (16 kHz), where captions are on."
         self.muted = False
         self.hold = False
         self.signal = True
         self._jitter = JitterBuffer()
         self._music = Music()
+        self._wider = Doubler()
         self._echo = EchoWatch()
         self._pending = SILENCE[:0]
         self._silent_ticks = 1_000_000
@@ -156,14 +160,14 @@ class Leg:
             self.patch.send(outgoing)
             sound = self.patch.receive()
             if self.tap is not None:
-                self.tap(SILENCE if self.hold else outgoing, sound)
+                self.tap(SILENCE if self.hold else outgoing, sound if len(sound) == SAMPLES else self._wider(sound))
             heard = SILENCE if self.hold else sound
             if self.on_first_frame is not None:
                 self.on_first_frame()
                 self.on_first_frame = None
         near = self.voice.before.last if frame is not None and not self.muted else 0.0
         # Where nothing was played nothing can come back, and the sum is saved.
-        self._echo.add(mean_square(heard) if self.patch is not None else 0.0, near)
+        self._echo.add(0.0 if heard is SILENCE else mean_square(heard), near)
         if self.peer.up:
             self.peer.send(heard, self._clock)
 

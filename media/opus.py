@@ -1,4 +1,5 @@
 """Opus at 16 kHz mono, straight on libopus: in-band FEC and loss concealment are wanted, and PyAV has neither.
+Towards the browser also at 8 kHz.
 
 The library is the one that PyAV ships in its wheel, or the system's. It is called through `ctypes.PyDLL`
 (the interpreter lock stays held): a call takes 12 to 150 us and the worker has one thread.
@@ -52,7 +53,7 @@ def library() -> ctypes.PyDLL:
     lib.opus_encoder_create.restype = pointer
     lib.opus_encoder_destroy.argtypes = [pointer]
     lib.opus_encoder_destroy.restype = None
-    lib.opus_encode.argtypes = [pointer, pointer, integer, ctypes.c_char_p, ctypes.c_int32]
+    lib.opus_encode.argtypes = [pointer, ctypes.c_char_p, integer, ctypes.c_char_p, ctypes.c_int32]
     # The two ctl functions are variadic, so they get no argtypes: the caller wraps every argument.
     return lib
 
@@ -126,9 +127,10 @@ class Encoder:
     def __init__(self, *, complexity: int = 0) -> None:
         self._lib = library()
         self._complexity = complexity
-        self._handles: dict[int, ctypes.c_void_p] = {}
+        self._handles: dict[tuple[int, int], ctypes.c_void_p] = {}
         self._packet = ctypes.create_string_buffer(_MAX_PACKET)
         self._application = _APPLICATION_RESTRICTED_LOWDELAY
+        self._samples = SAMPLES
         self._loss_percent = 0
         self._silence = b""
 
@@ -145,45 +147,49 @@ class Encoder:
         self._application = _APPLICATION_VOIP if percent > limit else _APPLICATION_RESTRICTED_LOWDELAY
         if self._application != before:
             self._silence = b""
-        if percent != self._loss_percent and self._application == _APPLICATION_VOIP:
-            self._set(self._handle(), _SET_PACKET_LOSS_PERC, max(5, min(percent, 30)))
-        self._loss_percent = percent
+        if percent != self._loss_percent:
+            self._loss_percent = percent
+            for (application, _), handle in self._handles.items():
+                if application == _APPLICATION_VOIP:
+                    self._set(handle, _SET_PACKET_LOSS_PERC, self._expected_loss)
 
     def encode(self, frame: Frame) -> bytes:
-        """One frame (320 samples) -> one packet. `SILENCE` itself, as idle legs send it, is soon repeated, not encoded:
-        a packet of a few bytes says that neither encoder nor decoder has anything left to forget."""
+        """20 ms (320 samples, or 160 of 8 kHz) -> one packet. `SILENCE` itself, as idle legs send it, is soon repeated,
+        not encoded: a packet of a few bytes says that neither encoder nor decoder has anything left to forget."""
         if frame is not SILENCE:
             self._silence = b""
-            return self._encode(frame)
+            if len(frame) != self._samples:
+                self._samples = len(frame)
+                # The decoder goes on from what it heard last, which is silence: so must the encoder that takes over.
+                self._encode(bytes(2 * self._samples))
+            return self._encode(frame.tobytes())
         if not 0 < len(self._silence) <= _EMPTY:
-            self._silence = self._encode(frame)
+            self._silence = self._encode(bytes(2 * self._samples))
         return self._silence
 
-    def _encode(self, frame: Frame) -> bytes:
-        pcm = np.ascontiguousarray(frame, dtype=np.int16)
-        address = ctypes.c_void_p(pcm.ctypes.data)
-        size = self._lib.opus_encode(self._handle(), address, len(pcm), self._packet, _MAX_PACKET)
+    def _encode(self, pcm: bytes) -> bytes:
+        handle = self._handles.get((self._application, self._samples)) or self._create()
+        size = self._lib.opus_encode(handle, pcm, self._samples, self._packet, _MAX_PACKET)
         if size < 0:
-            raise OpusError(f"opus_encode of {len(pcm)} samples failed with {size}")
-        return self._packet.raw[:size]
+            raise OpusError(f"opus_encode of {self._samples} samples failed with {size}")
+        return ctypes.string_at(self._packet, size)
 
-    def _handle(self) -> ctypes.c_void_p:
-        if self._application not in self._handles:
-            self._handles[self._application] = self._create(self._application)
-        return self._handles[self._application]
+    @property
+    def _expected_loss(self) -> int:
+        return max(5, min(self._loss_percent, 30))
 
-    def _create(self, application: int) -> ctypes.c_void_p:
+    def _create(self) -> ctypes.c_void_p:
         error = ctypes.c_int()
-        handle = self._lib.opus_encoder_create(RATE, 1, application, ctypes.byref(error))
+        handle = self._lib.opus_encoder_create(self._samples * 50, 1, self._application, ctypes.byref(error))
         if not handle:
             raise OpusError(f"opus_encoder_create failed with {error.value}")
-        encoder = ctypes.c_void_p(handle)
+        encoder = self._handles[self._application, self._samples] = ctypes.c_void_p(handle)
         self._set(encoder, _SET_COMPLEXITY, self._complexity)
-        lossy = application == _APPLICATION_VOIP
+        lossy = self._application == _APPLICATION_VOIP
         self._set(encoder, _SET_BITRATE, 32_000 if lossy else 64_000)
         if lossy:
             self._set(encoder, _SET_INBAND_FEC, 1)
-            self._set(encoder, _SET_PACKET_LOSS_PERC, 5)
+            self._set(encoder, _SET_PACKET_LOSS_PERC, self._expected_loss)
         return encoder
 
     def _set(self, handle: ctypes.c_void_p, request: int, value: int) -> None:

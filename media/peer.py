@@ -72,7 +72,7 @@ class Peer(Protocol):
         """Says goodbye to the browser and closes the sockets. Idempotent."""
 
     def send(self, frame: Frame, timestamp: int) -> None:
-        """20 ms of sound; `timestamp` in the 48 kHz clock from any origin."""
+        """20 ms of sound, 320 samples or 160 of 8 kHz; `timestamp` in the 48 kHz clock from any origin."""
 
     def report(self) -> None:
         """Once a second: tells the browser what we know of its stream."""

@@ -18,6 +18,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from . import rtp, sdp, turn
 from .frame import RATE, SAMPLES, SILENCE, Frame
 from .peer import Network, OnPacket, PeerLost
+from .resample import Doubler
 
 _SELFTEST = 15.0
 _WAITING = 3
@@ -57,6 +58,7 @@ class _Outgoing(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self._frames: asyncio.Queue[tuple[Frame, int]] = asyncio.Queue()
+        self._wider = Doubler()
 
     def put(self, frame: Frame, timestamp: int) -> None:
         if self._frames.qsize() >= _WAITING:
@@ -65,6 +67,8 @@ class _Outgoing(MediaStreamTrack):
 
     async def recv(self) -> av.AudioFrame:
         samples, timestamp = await self._frames.get()
+        if len(samples) < SAMPLES:
+            samples = self._wider(samples)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = RATE
         frame.pts = timestamp * RATE // rtp.CLOCK

@@ -10,7 +10,7 @@ import pytest
 
 from media import audiosocket
 from media.audiosocket import AUDIO, DTMF, HANGUP, UUID, Malformed, Patch, Playout, Reader, Server, encode
-from media.frame import SAMPLES
+from media.frame import SAMPLES, SILENCE
 
 
 @dataclass
@@ -298,3 +298,13 @@ def test_odd_pieces_are_joined_without_a_seam() -> None:
     for start in range(0, len(ramp), 100):
         playout.push(ramp[start : start + 100])
     assert np.array_equal(np.concatenate([playout.pop() for _ in range(3)]), ramp)
+
+
+def test_sound_of_8_khz_leaves_in_pieces_of_20_ms_as_it_came() -> None:
+    playout = Playout(SAMPLES // 2)
+    ramp = np.arange(3 * SAMPLES // 2, dtype=np.int16)
+    for start in range(0, len(ramp), SAMPLES // 2):
+        playout.push(ramp[start : start + SAMPLES // 2])
+    assert np.array_equal(np.concatenate([playout.pop() for _ in range(3)]), ramp)
+    assert playout.pop().shape == (SAMPLES // 2,)
+    assert playout.pop() is SILENCE

@@ -1,5 +1,7 @@
 """libopus through ctypes: both directions, FEC, concealment, and packets that are none."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,31 @@ def test_silence_that_is_repeated_instead_of_encoded_leaves_no_trace_in_what_fol
     assert all(np.abs(frame).max() < 20 for frame in repeated[40:80])
     # A fraction of a sample of delay makes 100 of it; an onset that is missing or an echo of before makes 1000.
     assert max(off(repeated), off(encoded)) < 200, "of 4634"
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_sound_of_8_khz_is_taken_as_it_is(loss: float) -> None:
+    encoder, decoder = opus.Encoder(), opus.Decoder()
+    encoder.protect(loss)
+    source = tone(1000)
+    sound = np.concatenate([decoder.decode(encoder.encode(tone_8k(source, n))) for n in range(50)])
+    assert power_at(sound[4000:], 1000) == pytest.approx(10 * np.log10(0.2**2 / 2), abs=1.0)
+    assert power_at(sound[4000:], 7000) < -40, "no image above 4 kHz"
+
+
+def tone_8k(source: Callable[[int], Frame], number: int) -> Frame:
+    return source(number)[::2].copy()
+
+
+def test_a_call_of_another_rate_begins_without_a_click() -> None:
+    encoder, decoder = opus.Encoder(), opus.Decoder()
+    soft = tone(440, 0.01)
+    for frames in (
+        [tone(440)(n) for n in range(20)],
+        [tone_8k(soft, n) for n in range(20)],
+        [soft(n) for n in range(20)],
+    ):
+        heard = [decoder.decode(encoder.encode(frame)) for frame in [*frames, *[SILENCE] * 4]]
+        loudest = max(np.abs(frame.astype(int)).max() for frame in heard)
+        spoken = max(np.abs(frame.astype(int)).max() for frame in frames)
+        assert loudest < 1.3 * spoken
