@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import os
+import pwd
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import structlog
 
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.store import Store
+from connector.store.engine import parsed, readable
 
 from . import logs, stores
 from .commands import audit, people
@@ -69,10 +71,11 @@ def _run(options: argparse.Namespace) -> Outcome | None:
 def _check(settings: Settings) -> Outcome:
     pbxs = ", ".join(f"{name} ({one.kind} {one.host}:{one.port})" for name, one in settings.pbx.items())
     where = f"{'https' if settings.http.tls else 'http'}://{settings.http.host}:{settings.http.port}"
-    lines = ["The settings are in order.", f"  panel  {where}", f"  pbx    {pbxs}", f"  data   {settings.data_dir}"]
-    return Outcome(
-        lines, {"ok": True, "listen": where, "pbx": sorted(settings.pbx), "data_dir": str(settings.data_dir)}
-    )
+    kept = readable(parsed(settings.store_url))
+    told = {"panel": where, "pbx": pbxs, "data": settings.data_dir, "store": kept}
+    lines = ["The settings are in order.", *(f"  {name:6} {value}" for name, value in told.items())]
+    facts = {"listen": where, "pbx": sorted(settings.pbx), "data_dir": str(settings.data_dir), "store": kept}
+    return Outcome(lines, {"ok": True, **facts})
 
 
 def _doctor(settings: Settings) -> Outcome:
@@ -114,15 +117,32 @@ async def _with_store(settings: Settings, act: Act, options: argparse.Namespace)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise CommandFailed(f"data_dir: {str(settings.data_dir)!r} cannot be made ({error.strerror})") from None
+    owner = settings.data_dir.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:  # what root makes there, the service could not read
+        name = _user_name(owner)
+        raise CommandFailed(
+            f"data_dir: {str(settings.data_dir)!r} belongs to {name}; run this as that user: sudo -u {name} {sys.argv[0]}"
+        )
     async with stores.opened(settings, command=True) as store:
         return await act(store, options)
 
 
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"'#{number}'"  # as sudo takes it
+
+
 def _say(outcome: Outcome, options: argparse.Namespace) -> int:
-    if options.json:
-        print(json.dumps(outcome.facts))
-    else:
-        print("\n".join(outcome.lines), file=sys.stderr if outcome.code else sys.stdout)
+    try:
+        if options.json:
+            print(json.dumps(outcome.facts))
+        else:
+            print("\n".join(outcome.lines), file=sys.stderr if outcome.code else sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left, Python writes at its end
     return outcome.code
 
 

@@ -1,6 +1,7 @@
 """Engines: SQLite through aiosqlite by default, PostgreSQL through asyncpg by URL, and their errors as ours."""
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -31,16 +32,24 @@ DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
 def parsed(url: str) -> URL:
-    """The URL, if it is one that the store can use; raises `BadValue`."""
+    """The URL, if it is one that the store can use; raises `BadValue`, which shows no password."""
     try:
         made = make_url(url)
-    except ArgumentError as error:
-        raise BadValue("store url", url, "use sqlite+aiosqlite:///path or postgresql+asyncpg://host/db") from error
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        remedy = "use sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/database"
+        raise BadValue("store.url", f"{url.partition(':')[0]}:...", remedy) from None
     if made.drivername not in DRIVERS:
-        raise BadValue("store url", made.drivername, f"use one of the drivers {', '.join(DRIVERS)}")
+        raise BadValue("store.url", made.drivername, f"use one of the drivers {', '.join(DRIVERS)}")
     if is_sqlite(made) and (not made.database or ":memory:" in made.database):
-        raise BadValue("store url", url, "name a file: an audit in memory is none")
+        raise BadValue("store.url", readable(made), "name a file: an audit in memory is none")
+    if not is_sqlite(made) and importlib.util.find_spec("asyncpg") is None:
+        raise BadValue("store.url", made.drivername, "install the extra: pip install 'takeover[postgresql]'")
     return made
+
+
+def readable(url: URL) -> str:
+    """For people to read: without the password."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def is_sqlite(url: URL) -> bool:

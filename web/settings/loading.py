@@ -8,17 +8,21 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from connector.domain.errors import BadValue
 from connector.domain.escalation import SUPERVISORS
+from connector.store.engine import parsed
 from connector.transcribers import local
 
 from ..errors import Fault
 from ..faults import faults_of, shown
 from .fields import check_webhook
-from .models import Asterisk, Audit, CaptionsPart, FreeSwitch, Settings, Webhook
+from .models import Asterisk, Audit, CaptionsPart, FreeSwitch, Settings, StorePart, Webhook
 
 DEFAULT_PATH = Path("/etc/takeover/takeover.yaml")
 CAPTIONS_KEY = "TAKEOVER_CAPTIONS_KEY"
 """The variable that may hold the key of the captions' service."""
+STORE_URL = "TAKEOVER_STORE_URL"
+"""The variable that may hold the store's address."""
 MIN_SECRET = 24
 """Characters of a webhook's secret."""
 
@@ -122,7 +126,8 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
         webhooks[name], wrong = _webhook(hook, name, folder, variables)
         faults += wrong
     captions, wrong = _captions(settings.captions, folder, variables)
-    faults += [*wrong, *_cross_checked(settings)]
+    store, faulty = _store(settings.store, folder, variables)
+    faults += [*wrong, *faulty, *_cross_checked(settings)]
     http = settings.http
     if http.tls is not None:
         tls = http.tls.model_copy(
@@ -139,6 +144,7 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
             "pbx": pbxs,
             "webhooks": webhooks,
             "captions": captions,
+            "store": store,
             "http": http,
             "data_dir": at(settings.data_dir),
             "audit": Audit(key_file=at(settings.audit.key_file)),
@@ -160,6 +166,20 @@ def _captions(part: CaptionsPart, folder: Path, variables: Mapping[str, str]) ->
         return part, faults
     key, fault = _secret(part.key, part.key_file, "captions.key", folder, CAPTIONS_KEY, variables)
     return part.model_copy(update={"key": key, "key_file": None}), faults + ([fault] if fault is not None else [])
+
+
+def _store(part: StorePart, folder: Path, variables: Mapping[str, str]) -> tuple[StorePart, list[Fault]]:
+    """The store's settings with the address read; without any, it lies in `data_dir`."""
+    if part.url is None and part.url_file is None and STORE_URL not in variables:
+        return part, []
+    url, fault = _secret(part.url, part.url_file, "store.url", folder, STORE_URL, variables)
+    if url is None or fault is not None:
+        return part, [fault] if fault is not None else []
+    try:
+        parsed(url.get_secret_value())
+    except BadValue as error:
+        return part, [Fault("store.url", shown(error.value), error.remedy)]
+    return StorePart(url=url), []
 
 
 def _cross_checked(settings: Settings) -> list[Fault]:

@@ -188,7 +188,8 @@ class Media(Part):
 class StorePart(Part):
     """Where accounts, sessions, transcripts and the audit are kept."""
 
-    url: str | None = None
+    url: SecretStr | None = None
+    url_file: Path | None = None
 
 
 class Retention(Part):
@@ -230,8 +231,10 @@ class Settings(Part):
 
     @property
     def store_url(self) -> str:
-        """SQLAlchemy's URL of the store."""
-        return self.store.url or f"sqlite+aiosqlite:///{self.data_dir / 'takeover.db'}"
+        """SQLAlchemy's URL of the store; it may hold a password."""
+        if self.store.url is not None:
+            return self.store.url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir / 'takeover.db'}"
 
     @property
     def audit_key_file(self) -> Path:

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +47,31 @@ def test_check_says_what_it_understood(run: Run, tmp_path: Path) -> None:
         "listen": "http://127.0.0.1:8080",
         "pbx": ["main"],
         "data_dir": str(tmp_path / "data"),
+        "store": f"sqlite+aiosqlite:///{tmp_path}/data/takeover.db",
     }
+
+
+def test_root_leaves_no_files_of_its_own_in_the_services_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "data", 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    code, _, err = run("user", "list")
+    assert code == 1
+    assert "run this as that user: sudo -u " in err
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_who_reads_only_the_beginning_of_what_is_printed_gets_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "web.cli", "dialplan", "--for", "asterisk"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as printing:
+        assert printing.stdout is not None
+        assert printing.stderr is not None
+        printing.stdout.close()
+        assert printing.stderr.read() == ""
 
 
 def test_wrong_settings_are_exit_code_2(run: Run, tmp_path: Path) -> None:
@@ -187,7 +214,7 @@ def test_a_taken_port_is_said(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("store: {url: 'mysql://x/y'}", "store: store url: 'mysql' is not accepted; use one of the drivers"),
+        ("store: {url: 'sqlite+aiosqlite:////no/such/folder/x.db'}", "store: the store is unavailable: "),
         ("media: {workers: 1, audiosocket_host: 0.0.0.0}", "media.audiosocket_host = '0.0.0.0': name the address"),
         ("http: {host: 203.0.113.77, port: 8080}\nmedia: {workers: 1}", "http.host, http.port: cannot listen on"),
     ],

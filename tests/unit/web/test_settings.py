@@ -23,6 +23,7 @@ def test_the_example_has_every_key_and_no_other() -> None:
         "webhooks.team-chat.secret",
         "captions.key",
         "media.ice_servers.0.secret",
+        "store.url_file",
     ]
     assert missing(Settings, tree) == secrets
     Settings.model_validate(tree)
@@ -93,6 +94,42 @@ def test_secrets_come_from_the_file_itself_a_file_or_the_environment(tmp_path: P
     assert secret("secret: inline") == "inline"
     assert secret("secret_file: ami") == "from-file"
     assert secret("port: 5038", TAKEOVER_PBX_MAIN_1_SECRET="from-environment") == "from-environment"
+
+
+def test_the_address_of_a_store_comes_from_three_places_too(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://takeover:s3cret@db/takeover"
+    (tmp_path / "url").write_text(f"{url}\n")
+    (tmp_path / "takeover.yaml").write_text(PBX + "store: {url_file: url}\n")
+    assert load(tmp_path / "takeover.yaml", {}).store_url == url
+    assert parse(PBX, variables={"TAKEOVER_STORE_URL": url}).store_url == url
+    inline = parse(PBX + f"store: {{url: '{url}'}}\n", variables={})
+    assert inline.store_url == url
+    assert "s3cret" not in repr(inline)
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("mysql://takeover:s3cret@db/takeover", "use one of the drivers"),
+        ("postgresql://takeover:s3cret@db/takeover", "use one of the drivers"),
+        ("postgresql+asyncpg://takeover:s3cret@db:port/takeover", "use sqlite"),
+        ("s3cret", "use sqlite"),
+        ("sqlite+aiosqlite:///:memory:", "name a file"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_a_fault_that_shows_no_password(url: str, remedy: str) -> None:
+    with pytest.raises(SettingsError) as fault:
+        parse(PBX + f"store: {{url: '{url}'}}\n", variables={})
+    (one,) = fault.value.faults
+    assert one.field == "store.url"
+    assert remedy in one.remedy
+    assert "s3cret@" not in str(fault.value)
+
+
+def test_postgresql_without_its_driver_is_a_fault_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'takeover\[postgresql\]'"):
+        parse(PBX + "store: {url: 'postgresql+asyncpg://db/takeover'}\n", variables={})
 
 
 def test_secrets_do_not_show() -> None:
