@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from connector.ailink import sign
 from tests.unit.web.house import House
 from web.cli import _parser
+from web.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [
@@ -36,6 +38,14 @@ def test_the_printed_check_of_a_signature_works() -> None:
     assert not names["genuine"]("other", sign("s3cret", body, now), body)
     assert not names["genuine"]("s3cret", sign("s3cret", body, now), body + b" ")
     assert not names["genuine"]("s3cret", sign("s3cret", body, now - 400), body)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_printed_settings_are_accepted(document: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
+        tree = yaml.safe_load(block)
+        if isinstance(tree, dict) and tree.keys() <= Settings.model_fields.keys():
+            Settings.model_validate({"pbx": {"main": {"kind": "asterisk", "username": "takeover"}}, **tree})
 
 
 @pytest.mark.parametrize("text", [path.read_text() for path in DOCUMENTS], ids=[path.name for path in DOCUMENTS])
