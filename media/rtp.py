@@ -100,4 +100,4 @@ class Reception:
         lost = max(0, expected - received)
         fraction = min(255, lost * 256 // expected) if expected > 0 else 0
         total = max(-0x800000, min(0x7FFFFF, self.lost))
-        return Report(self.ssrc, fraction, total, self._highest & 0xFFFFFFFF, int(self._jitter))
+        return Report(self.ssrc, fraction, total, (self._highest - _SEQ) & 0xFFFFFFFF, int(self._jitter))

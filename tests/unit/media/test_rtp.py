@@ -51,7 +51,7 @@ def test_loss_is_counted_over_the_wrap() -> None:
     report = reception.report()
     assert report.packets_lost == 9
     assert report.fraction_lost == 9 * 256 // 99
-    assert report.highest & 0xFFFF == 65599 % 65536
+    assert report.highest == 65599  # one cycle, of which Firefox makes the number of packets
 
 
 def test_the_fraction_is_since_the_last_report() -> None:

@@ -1,4 +1,9 @@
-"""Offers as Chrome and Firefox write them, and the answer they must get."""
+"""Offers as Chromium and Firefox write them, and the answer they must get.
+
+`tests/data/sdp` has what the panel sent on 2026-11-23: Firefox 140.12 (`tests.bench.firefox --record`), Chromium 156.0.
+"""
+
+from pathlib import Path
 
 import pytest
 from aiortc.sdp import SessionDescription
@@ -26,7 +31,7 @@ CHROME = "\r\n".join([
     "a=rtpmap:126 telephone-event/8000", "a=ssrc:1001 cname:4TOk42mSjXCkVIa6", "",
 ])  # fmt: skip
 
-FIREFOX = "\r\n".join([
+TWO_LINES = "\r\n".join([
     "v=0", "o=mozilla...THIS_IS_SDPARTA-99.0 5107567103471093450 0 IN IP4 0.0.0.0", "s=-", "t=0 0",
     f"a=fingerprint:sha-256 {FINGERPRINT}", "a=group:BUNDLE 0 1", "a=ice-options:trickle", "a=msid-semantic:WMS *",
     "m=audio 9 UDP/TLS/RTP/SAVPF 109 9 0 8 101", "c=IN IP4 0.0.0.0", "a=sendrecv",
@@ -39,6 +44,8 @@ FIREFOX = "\r\n".join([
     "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0", "a=sendrecv", "a=mid:1",
     "a=setup:actpass", "a=sctp-port:5000", "a=max-message-size:1073741823", "",
 ])  # fmt: skip
+
+RECORDED = {path.stem: path.read_bytes().decode() for path in (Path(__file__).parents[2] / "data/sdp").glob("*.sdp")}
 
 LOCAL = Local("ufr1", "p" * 22, [("sha-256", FINGERPRINT)], ["1 1 udp 2130706431 192.0.2.1 40000 typ host"], 77, "cn")
 
@@ -59,14 +66,21 @@ def test_a_chrome_offer() -> None:
     ]
 
 
-def test_a_firefox_offer_with_session_level_fingerprint_and_only_a_hidden_address() -> None:
-    offer = sdp.parse(FIREFOX)
+def test_an_offer_with_session_level_fingerprint_and_only_a_hidden_address() -> None:
+    offer = sdp.parse(TWO_LINES)
     assert offer.opus == 109
     assert offer.candidates == ()
     assert offer.fingerprints == (("sha-256", FINGERPRINT),)
 
 
-@pytest.mark.parametrize("text", [CHROME, FIREFOX])
+@pytest.mark.parametrize(("browser", "opus"), [("chromium", 111), ("firefox", 109)])
+def test_the_offers_of_real_browsers(browser: str, opus: int) -> None:
+    offer = sdp.parse(RECORDED[browser])
+    assert (offer.opus, offer.active, offer.controlling) == (opus, True, False)
+    assert [(algorithm, len(value)) for algorithm, value in offer.fingerprints] == [("sha-256", 95)]
+
+
+@pytest.mark.parametrize("text", [CHROME, TWO_LINES, *RECORDED.values()])
 def test_the_answer_mirrors_the_offers_lines(text: str) -> None:
     offer = sdp.parse(text)
     answer = sdp.answer(offer, LOCAL)
