@@ -49,6 +49,7 @@ _COMMON = """
 _EARS = """
     <action application="set" data="send_silence_when_idle=-1"/>
     <action application="set" data="RECORD_READ_ONLY=true"/>
+    <action application="set" data="record_sample_rate=8000"/>
     <action application="set" data="enable_file_write_buffering=false"/>
     <action application="record_session" data="${sip_h_X-Lab-Ears}"/>"""
 _AI = "[absolute_codec_string=PCMU]sofia/internal/ai-${sip_h_X-Lab-Key}@${sip_h_X-Lab-Ai}"
