@@ -21,6 +21,7 @@ from .api.calls import call_routes
 from .api.engagements import engagement_routes
 from .api.health import health_routes
 from .api.openapi import openapi_route
+from .api.people import people_routes
 from .api.recording import recording_routes
 from .api.session import session_routes
 from .auth import Guard, Principal, Site
@@ -120,6 +121,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
         *recording_routes(parts.marks),
         *leg_routes(parts.desk),
+        *people_routes(parts.store),
         *admin_routes(parts.store),
         *audit_routes(parts.store),
         *health_routes(parts.registry, parts.site, parts.media_faults, samples),

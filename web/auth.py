@@ -141,7 +141,7 @@ class Guard:
     def admit(self, username: str, address: str) -> None:
         """Counts an attempt to log in, before anything is spent on it. Raises `TooManyAttempts`."""
         now = self._clock()
-        both = f"{username}\0{address}"
+        both = _both(username, address)
         wait = max(self._per_account.wait(both, now), self._per_address.wait(address, now))
         if wait > 0:
             raise TooManyAttempts(wait)
@@ -155,7 +155,7 @@ class Guard:
             fits = await password_fits(password, account.password_hash if account is not None else None)
         if not fits or account is None:
             raise NotLoggedIn("The name or the password is wrong.")
-        self._per_account.succeeded(f"{username}\0{address}")
+        self._per_account.succeeded(_both(username, address))
         self._per_address.succeeded(address)
         return await self._begin(account)
 
@@ -276,6 +276,11 @@ class Guard:
                 log.exception("session-not-ended-cleanly", agent=principal.actor.id, why=why)
         if principal.by_cookie:
             await self._store.sessions.remove(principal.session)
+
+
+def _both(username: str, address: str) -> str:
+    """As the store compares names: a name in other cases is no other name, and has no tries of its own."""
+    return f"{username.strip().casefold()}\0{address}"
 
 
 def _over(principal: Principal, account: Account | None, tokens: AbstractSet[str]) -> str:

@@ -120,9 +120,8 @@ async def _with_store(settings: Settings, act: Act, options: argparse.Namespace)
     owner = settings.data_dir.stat().st_uid
     if os.geteuid() == 0 and owner != 0:  # what root makes there, the service could not read
         name = _user_name(owner)
-        raise CommandFailed(
-            f"data_dir: {str(settings.data_dir)!r} belongs to {name}; run this as that user: sudo -u {name} {sys.argv[0]}"
-        )
+        remedy = f"run this as that user: sudo -u {name} {sys.argv[0]}"
+        raise CommandFailed(f"data_dir: {str(settings.data_dir)!r} belongs to {name}; {remedy}")
     async with stores.opened(settings, command=True) as store:
         return await act(store, options)
 

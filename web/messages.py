@@ -37,6 +37,9 @@ Reach = Annotated[tuple[Annotated[Line, Field(max_length=64)], ...], Field(min_l
 
 MAX_SDP = 20_000
 """Characters: a browser's audio-only offer has 2,000 to 6,000."""
+MIN_PASSWORD = 10
+"""Characters a new password has at least (NIST SP 800-63B asks for 8 and against composition rules)."""
+MAX_PASSWORD = 256
 MAX_NOTE = 2_000
 MAX_TURN = 4_000
 
@@ -52,8 +55,8 @@ class Nothing(Body):
 
 
 class Login(Body):
-    username: Annotated[str, Field(min_length=1, max_length=64)]
-    password: Annotated[str, Field(min_length=1, max_length=256)]
+    username: Annotated[Line, Field(min_length=1, max_length=64)]
+    password: Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD)]
 
 
 class Duty(Body):
@@ -156,6 +159,35 @@ class NewToken(Body):
         if self.role == "metrics" and ("*" not in self.queues or "*" not in self.tenants):
             raise ValueError("figures are the whole house's: a token of role metrics has no queues or tenants")
         return self
+
+
+PersonRole = Literal["agent", "supervisor", "admin"]
+NewPassword = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+
+
+class NewUser(Body):
+    username: Name
+    name: Annotated[Line, Field(max_length=128)] = ""
+    role: PersonRole = "agent"
+    password: NewPassword
+    queues: Reach = ("*",)
+    tenants: Reach = ("*",)
+
+
+class ChangeUser(Body):
+    role: PersonRole | None = None
+    queues: Reach | None = None
+    tenants: Reach | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "ChangeUser":
+        if self.role is None and self.queues is None and self.tenants is None:
+            raise ValueError("give role, queues or tenants")
+        return self
+
+
+class SetPassword(Body):
+    password: NewPassword
 
 
 # ---- what clients are sent ----

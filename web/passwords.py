@@ -7,9 +7,6 @@ import secrets
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-MIN_PASSWORD = 10
-"""Characters a new password has at least (NIST SP 800-63B asks for 8 and against composition rules)."""
-
 _HASHER = PasswordHasher()  # argon2id with the library's current defaults, RFC 9106's low-memory profile
 _NOBODY = _HASHER.hash(secrets.token_urlsafe())
 """Verified against when the account does not exist, so that the answer takes as long as for one that does."""

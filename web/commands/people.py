@@ -11,7 +11,8 @@ from connector.store import Store
 from connector.store.accounts import Account
 from connector.store.tokens import Token
 
-from ..passwords import MIN_PASSWORD, hash_password, hash_secret, new_secret
+from ..messages import MAX_PASSWORD, MIN_PASSWORD
+from ..passwords import hash_password, hash_secret, new_secret
 from .outcome import CommandFailed, Outcome
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -160,4 +161,6 @@ def _password(options: Namespace) -> str:
             raise CommandFailed("The two passwords differ; nothing was changed")
     if len(password) < MIN_PASSWORD:
         raise CommandFailed(f"password: {len(password)} characters are too few; use at least {MIN_PASSWORD}")
+    if len(password) > MAX_PASSWORD:  # the log-in would refuse it
+        raise CommandFailed(f"password: {len(password)} characters are too many; use at most {MAX_PASSWORD}")
     return password

@@ -42,6 +42,9 @@ BODIES: dict[type[messages.Body], list[dict[str, Any]]] = {
     messages.NewTurn: [{"turn": "1", "speaker": "ai", "text": "Hello", "at": "2026-01-02T03:04:05Z"}],
     messages.Measurement: [{"heard_ms": 31, "gap_ms": 20}],
     messages.NewToken: [{"name": "new", "role": "agent"}],
+    messages.NewUser: [{"username": "newcomer", "password": PASSWORD}],
+    messages.ChangeUser: [{"role": "supervisor"}],
+    messages.SetPassword: [{"password": PASSWORD}],
 }
 """Every body that a route takes, in all its kinds of act."""
 
@@ -126,6 +129,11 @@ TABLE: Mapping[str, Row] = {
     "POST /api/v1/tokens": (frozenset({"admin"}), NOBODY),
     "GET /api/v1/tokens": (frozenset({"admin"}), NOBODY),
     "DELETE /api/v1/tokens/{token}": (frozenset({"admin"}), NOBODY),
+    "POST /api/v1/users": (frozenset({"admin"}), NOBODY),
+    "GET /api/v1/users": (frozenset({"admin"}), NOBODY),
+    "PATCH /api/v1/users/{user}": (frozenset({"admin"}), NOBODY),
+    "PUT /api/v1/users/{user}/password": (frozenset({"admin"}), NOBODY),
+    "DELETE /api/v1/users/{user}": (frozenset({"admin"}), NOBODY),
     "GET /api/v1/audit": (READERS, NOBODY),
     "GET /api/v1/audit/export": (READERS, NOBODY),
     "GET /api/v1/events": (KNOWN - {"metrics"}, NOBODY),
@@ -174,6 +182,9 @@ class Scene:
         if "{token}" in route.path:
             places["token"] = f"spare-{self.count}"
             await self.house.store.tokens.add(places["token"], "agent", "", places["token"])
+        if "{user}" in route.path:
+            places["user"] = f"spare-{self.count}"
+            await self.house.store.accounts.add(places["user"], "Spare", "agent", "no password")
         if "{leg}" in route.path or "{engagement}" in route.path or route.path.endswith("wrap-up"):
             places["leg"] = await self.agent.leg()
         if "{engagement}" in route.path or route.path.endswith("wrap-up"):
