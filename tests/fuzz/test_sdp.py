@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from media import sdp
 from media.sdp import BadOffer, Local
-from tests.unit.media.test_sdp import CHROME, FINGERPRINT, FIREFOX
+from tests.unit.media.test_sdp import CHROME, FINGERPRINT, RECORDED, TWO_LINES
 
 LOCAL = Local("ufr1", "p" * 22, [("sha-256", FINGERPRINT)], [], 77, "cn")
-_lines = st.sampled_from(CHROME.split("\r\n") + FIREFOX.split("\r\n"))
+OFFERS = [CHROME, TWO_LINES, *RECORDED.values()]
+_lines = st.sampled_from([line for offer in OFFERS for line in offer.split("\r\n")])
 
 
 def answered(text: str) -> str | None:
@@ -29,7 +30,7 @@ def test_lines_in_any_order_and_number(lines: list[str]) -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from([CHROME, FIREFOX]), st.data())
+@given(st.sampled_from(OFFERS), st.data())
 def test_an_offer_with_a_damaged_place(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 40)))
