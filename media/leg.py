@@ -80,6 +80,8 @@ class Leg:
         self._detached = -APART
         self._ssrc: int | None = None
         self._lost_before = (0, 0)
+        self._underruns = 0
+        self._noise = 0
 
     def connect(self, offer: sdp.Offer) -> Peer:
         """A connection of the same browser, whose packets count once it is in use."""
@@ -190,11 +192,19 @@ class Leg:
             packets_in=reception.received if reception else 0,
             packets_out=self.peer.packets_out,
             recovered=counts.recovered,
-            concealed=counts.concealed + counts.stretched,
+            concealed=counts.concealed,
             patch_sent=patch.counts.sent if patch else 0,
             patch_received=patch.counts.received if patch else 0,
             patch_unsent=patch.counts.unsent if patch else 0,
             echo=self._echo.returning,
+            microphone=self.microphone,
+            played=counts.played,
+            stretched=counts.stretched,
+            shrunk=counts.shrunk,
+            late=counts.late,
+            underruns=self._underruns,
+            noise=self._noise,
+            target_ms=round(self._jitter.target_ms, 1),
         )
 
     def _lost(self, reception: rtp.Reception | None) -> float:
@@ -231,7 +241,11 @@ class Leg:
             return SILENCE
         if frame is not None:
             return frame
-        return comfort_noise(tick) if self._silent_ticks * TICK >= NOISE_AFTER else SILENCE
+        if self._silent_ticks * TICK >= NOISE_AFTER:
+            self._noise += 1
+            return comfort_noise(tick)
+        self._underruns += 1
+        return SILENCE
 
     def _flush(self) -> None:
         self._jitter.drain()

@@ -247,12 +247,29 @@ class Facts:
     packets_in: int
     packets_out: int
     recovered: int
+    "Lost frames that the copy in the following packet brought back; these counts are since the line was opened."
     concealed: int
+    "Lost frames that were invented."
     patch_sent: int
     patch_received: int
     patch_unsent: int
     echo: bool = False
     "What the agent was played comes back through the microphone."
+    microphone: bool = True
+    "Its packets come."
+    played: int = 0
+    stretched: int = 0
+    "Frames invented because their packet was not there yet."
+    shrunk: int = 0
+    "Frames left out, so that the sound does not lag."
+    late: int = 0
+    "Packets that came after their turn."
+    underruns: int = 0
+    "20 ms for which there was nothing to send to the PBX, and it got silence."
+    noise: int = 0
+    "20 ms of comfort noise, as the microphone had been silent for half a second."
+    target_ms: float = 0.0
+    "How long packets should wait, by what was seen of the network in the last 2 s."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,7 @@ from .supervisor import Reply, Worker, keep
 __all__ = [
     "Endpoint", "Facts", "IceServer", "Intruder", "LegDown", "LegNotReady", "LegRefused", "LegUp", "MediaError",
     "MediaEvent", "MediaSettings", "OpenedLeg", "Overloaded", "PatchDown", "PatchUp", "Pool", "Quality",
-    "Utterance", "WorkerFailed", "WorkerLost", "WorkerStats",
+    "Totals", "Utterance", "WorkerFailed", "WorkerLost", "WorkerStats",
 ]  # fmt: skip
 
 _STALE = 0.6
@@ -68,6 +69,26 @@ class WorkerStats:
     lateness_p99_ms: float
     skipped_ticks: int
     tier: m.Tier
+    admits: bool = True
+    "Whether it takes a new leg."
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What happened since the pool began, lines that are gone included. `lines` are the counts of `Facts`, added up."""
+
+    lines: Mapping[str, int]
+    refused: int
+    "Legs that no worker took."
+    workers_lost: int
+
+
+_COUNTS = (
+    "packets_in", "packets_out", "late",
+    "played", "recovered", "concealed", "stretched", "shrunk", "underruns", "noise",
+    "patch_sent", "patch_received", "patch_unsent",
+)  # fmt: skip
+"Those fields of `Facts` that only grow while their line, connection or patch stands."
 
 
 @dataclass
@@ -96,6 +117,8 @@ class Pool:
         self._legs: dict[str, _Leg] = {}
         self._patches: dict[str, str] = {}
         "The leg of each."
+        self._counted: Counter[str] = Counter()
+        self._refused = self._workers_lost = 0
         self._subscribers: set[asyncio.Queue[MediaEvent]] = set()
         self._tasks = asyncio.TaskGroup()
         self._slots: list[asyncio.Task[None]] = []
@@ -222,6 +245,7 @@ class Pool:
                 lateness_p99_ms=round(worker.pong.p99 * 1000, 2),
                 skipped_ticks=worker.pong.skipped,
                 tier=worker.tier,
+                admits=self._admits(worker),
             )
             for worker in self._workers.values()
         ]
@@ -229,6 +253,10 @@ class Pool:
     def lines(self) -> list[Facts]:
         """The last second of every leg that stands."""
         return [leg.facts for leg in self._legs.values() if leg.facts is not None and leg.facts.connected]
+
+    def totals(self) -> Totals:
+        """Since the start."""
+        return Totals(dict(self._counted), self._refused, self._workers_lost)
 
     async def _read(self, queue: "asyncio.Queue[MediaEvent]") -> AsyncIterator[MediaEvent]:
         try:
@@ -245,19 +273,23 @@ class Pool:
     def _load(self, worker: Worker) -> int:
         return sum(leg.worker is worker for leg in self._legs.values())
 
-    def _roomiest(self) -> Worker:
-        limit = self._settings.max_legs_per_worker
-        late = self._settings.max_lateness_ms / 1000
+    def _admits(self, worker: Worker) -> bool:
+        load = self._load(worker)
         # An idle worker is late because of its neighbours on the machine: nobody is served better by refusing.
-        loads = {worker: self._load(worker) for worker in self._workers.values()}
-        free = [w for w, load in loads.items() if load < limit and (w.pong.p99 <= late or not load)]
+        punctual = not load or worker.pong.p99 <= self._settings.max_lateness_ms / 1000
+        return load < self._settings.max_legs_per_worker and punctual
+
+    def _roomiest(self) -> Worker:
+        free = [worker for worker in self._workers.values() if self._admits(worker)]
         if not free:
+            self._refused += 1
             states = "; ".join(
-                f"worker {w.number} has {load} of {limit} legs, ticks {w.pong.p99 * 1000:.1f} ms late"
-                for w, load in loads.items()
+                f"worker {w.number} has {self._load(w)} of {self._settings.max_legs_per_worker} legs, "
+                f"ticks {w.pong.p99 * 1000:.1f} ms late"
+                for w in self._workers.values()
             )
             raise Overloaded(f"no media worker takes a new leg: {states or 'none is running'}")
-        return min(free, key=loads.__getitem__)
+        return min(free, key=self._load)
 
     def _leg(self, leg: str) -> _Leg:
         if state := self._legs.get(leg):
@@ -272,6 +304,12 @@ class Pool:
     def _forget_patch(self, patch: str) -> None:
         if state := self._legs.get(self._patches.pop(patch, "")):
             state.patches.discard(patch)
+
+    def _count(self, before: Facts | None, now: Facts) -> None:
+        for name in _COUNTS:
+            was, is_now = (getattr(before, name) if before else 0), getattr(now, name)
+            # Below what it was: another connection or patch, which began at zero.
+            self._counted[name] += is_now - was if is_now >= was else is_now
 
     # supervisor.House
 
@@ -291,6 +329,7 @@ class Pool:
                 self._publish(report)
             case Quality(leg, facts):
                 if state := self._legs.get(leg):
+                    self._count(state.facts, facts)
                     state.facts = facts
                 self._publish(report)
             case LegUp() | PatchUp() | Intruder() | Utterance():
@@ -309,4 +348,5 @@ class Pool:
             del self._legs[leg]
             self._publish(LegDown(leg, "worker-lost"))
         if worker.port:
+            self._workers_lost += 1
             self._publish(WorkerLost(worker.number, lost))

@@ -157,7 +157,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             version=_version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
             more_samples=lambda: [
-                *media_samples(pool.stats(), pool.lines()),
+                *media_samples(pool.stats(), pool.lines(), pool.totals()),
                 *_join_samples(pbxs),
                 *webhooks.samples(links),
             ],

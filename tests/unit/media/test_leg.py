@@ -145,6 +145,21 @@ async def test_after_half_a_second_without_microphone_there_is_comfort_noise(ben
     assert 0 < np.abs(frames[50 + 30]).max() < 300
 
 
+async def test_what_the_pbx_got_is_counted_by_where_it_came_from(bench: Bench) -> None:
+    bench.run(50, 1500)
+    played = bench.leg.facts().played
+    bench.attach()
+    bench.run(50, 1500)
+    bench.run(60, None)
+    facts = bench.leg.facts()
+    assert facts.played == played + 50
+    # The end of a stream is invented, then there is nothing, and after half a second noise.
+    assert facts.stretched + facts.concealed + facts.underruns + facts.noise == 60
+    assert facts.noise == 60 - 23  # the tick of the last packet is the first of the 25
+    assert facts.underruns > 5
+    assert not facts.microphone
+
+
 async def test_the_verdict_follows_the_silence(bench: Bench) -> None:
     bench.run(50, 1500)
     assert bench.leg.microphone

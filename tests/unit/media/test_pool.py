@@ -316,6 +316,13 @@ async def test_quality_tells_levels_and_counts(pool: Pool, events: Events) -> No
         assert facts.rtt_ms is not None
         assert facts.rtt_ms < 500
         assert facts.packets_out > 30
+        assert facts.played > 30
+        assert facts.target_ms > 0
+        totals = pool.totals().lines
+        assert totals["played"] >= facts.played
+        assert totals["patch_received"] >= facts.patch_received
+        await pool.close_leg(leg)
+        assert pool.totals().lines["played"] >= totals["played"]
 
 
 async def test_the_limits_of_a_worker_hold() -> None:
@@ -324,6 +331,8 @@ async def test_the_limits_of_a_worker_hold() -> None:
         await pool.open_leg(offer, owner="anna")
         with pytest.raises(Overloaded, match="1 of 1 legs"):
             await pool.open_leg(offer, owner="bert")
+        assert not pool.stats()[0].admits
+        assert pool.totals().refused == 1
 
 
 async def test_legs_go_to_the_emptiest_worker() -> None:
