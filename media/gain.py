@@ -71,16 +71,16 @@ def limit(rows: Sound, sound: Sound) -> Sound:
 
     (sessions, a multiple of 16) samples. What needs no limiting passes untouched.
     """
-    peaks = np.abs(sound).reshape(len(sound), -1, _PIECE).max(axis=2)
     gain = LAYOUT.column(rows, "limit")
-    busy = np.flatnonzero((gain < 1) | (peaks.max(axis=1) > _PEAK))
+    busy = np.flatnonzero((gain < 1) | (np.abs(sound).max(axis=1) > _PEAK))
     if len(busy):
         sound = sound.copy()
-        sound[busy], gain[busy] = _limited(gain[busy], sound[busy], peaks[busy])
+        sound[busy], gain[busy] = _limited(gain[busy], sound[busy])
     return sound
 
 
-def _limited(gain: Sound, sound: Sound, peaks: Sound) -> tuple[Sound, Sound]:
+def _limited(gain: Sound, sound: Sound) -> tuple[Sound, Sound]:
+    peaks = np.abs(sound).reshape(len(sound), -1, _PIECE).max(axis=2)
     allowed = np.minimum(1, _PEAK / np.maximum(peaks, np.float32(1e-9))).T
     nodes = [np.minimum(gain, allowed[0])]
     for here, following in zip(allowed, [*allowed[1:], allowed[-1]], strict=True):

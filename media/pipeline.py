@@ -93,7 +93,8 @@ def _clean(voices: list[Voice], frames: Frame) -> Frame:
     states = _rows([voice.state for voice in voices])
     loudness = _rows([voice.loudness for voice in voices])
     sound = voices[0].suppressor.process(states, to_sound(frames))
-    speech = np.array([voice.vad.hops(frame) for voice, frame in zip(voices, to_frame(sound), strict=True)])
+    heard = [voice.vad.hops(frame) for voice, frame in zip(voices, to_frame(sound), strict=True)]
+    speech = np.array(heard)
     for hop in range(speech.shape[1]):
         piece = slice(hop * HOP, (hop + 1) * HOP)
         sound[:, piece] = gain.control(loudness, sound[:, piece], speech[:, hop])
@@ -101,7 +102,7 @@ def _clean(voices: list[Voice], frames: Frame) -> Frame:
     for at, voice in enumerate(voices):
         voice.state[:] = states[at]
         voice.loudness[:] = loudness[at]
-        voice.heard(bool(speech[at].any()))
+        voice.heard(any(heard[at]))
     return out
 
 
