@@ -63,6 +63,8 @@ class PanelStub:
     turns: dict[str, list[Json]] = field(default_factory=dict)
     pbxs: dict[str, Json] = field(default_factory=dict)
     audit: list[Json] = field(default_factory=list)
+    users: list[Json] = field(default_factory=list)
+    tokens: list[Json] = field(default_factory=list)
     asked: list[tuple[str, str, Json]] = field(default_factory=list)
     """Method, path below /api/v1 and body of every request, in order."""
     udp_blocked: bool = False
@@ -147,7 +149,8 @@ class PanelStub:
     async def quality(self, **facts: float | bool) -> None:
         """The server's last second of every open leg; a good one unless told otherwise."""
         good = {"level_in": -24.0, "level_out": -20.0, "speaking": True, "lost": 0.0, "lost_at_browser": 0.0}
-        told = {**good, "jitter_ms": 3.0, "rtt_ms": 24.0, "echo": False, **facts}
+        counts = {"played": 4000, "recovered": 0, "concealed": 0, "stretched": 0, "underruns": 0, "noise": 0}
+        told = {**good, **counts, "jitter_ms": 3.0, "buffer_ms": 14.0, "rtt_ms": 24.0, "echo": False, **facts}
         await self.push(*({"kind": "quality", "leg": leg, "facts": told} for leg in self._legs))
 
     async def update(self, call: str, **facts: Any) -> None:
@@ -250,6 +253,8 @@ class PanelStub:
                 web.put("/api/v1/session/duty", self._empty),
                 web.get("/api/v1/events", self._events),
                 web.get("/api/v1/audit", self._audit),
+                web.get("/api/v1/users", self._users),
+                web.get("/api/v1/tokens", self._tokens),
                 web.get("/api/v1/calls/{call}/transcript", self._transcript),
                 web.post("/api/v1/calls/{call}/engagements", self._engage),
                 web.post("/api/v1/calls/{call}/escalation", self._escalate),
@@ -317,7 +322,7 @@ class PanelStub:
         return {"id": "anna", "name": "Anna Berg", "role": self.role}
 
     async def _session(self, _: web.Request) -> web.Response:
-        may = ["read-audit"] if self.role in ("supervisor", "admin") else []
+        may = {"supervisor": ["read-audit"], "admin": ["read-audit", "administer"]}.get(self.role, [])
         return web.json_response(
             {
                 **self._me(),
@@ -338,6 +343,12 @@ class PanelStub:
         begin = int(query.get("cursor", "0"))
         rest = len(found) > begin + _PAGE
         return web.json_response({"audit": found[begin : begin + _PAGE], "next": str(begin + _PAGE) if rest else None})
+
+    async def _users(self, _: web.Request) -> web.Response:
+        return web.json_response({"users": self.users})
+
+    async def _tokens(self, _: web.Request) -> web.Response:
+        return web.json_response({"tokens": self.tokens})
 
     async def _empty(self, _: web.Request) -> web.Response:
         return web.Response(status=204)

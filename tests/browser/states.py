@@ -250,6 +250,26 @@ async def audit(page: Page, stub: PanelStub) -> None:
 
 
 @state
+async def people(page: Page, stub: PanelStub) -> None:
+    """Of everything that an administrator manages, one in change."""
+    stub.role = "admin"
+    everything = {"queues": ["*"], "tenants": ["*"]}
+    for number, (name, role) in enumerate(
+        (("Anna Berg", "admin"), ("Ben Ortiz", "agent"), ("Carla Rossi", "supervisor"))
+    ):
+        username = name.split()[0].lower()
+        user = {"id": username, "username": username, "name": name, "role": role, **everything}
+        stub.users.append({**user, "queues": ["billing", "support"]} if number == 1 else user)
+    stub.tokens.append({"name": "my-platform", "role": "ai", "ai": "Aurora", **everything, "tenants": ["acme"]})
+    stub.tokens.append({"name": "prometheus", "role": "metrics", "ai": "", **everything})
+    await page.reload()
+    await page.get_by_test_id("people").click()
+    await expect(page.get_by_test_id("token-row")).to_have_count(2)
+    await page.get_by_test_id("person-change").nth(1).click()
+    await page.get_by_test_id("person-remove").click()
+
+
+@state
 async def check_before_duty(page: Page, stub: PanelStub) -> None:
     await calls(page, stub)
     await page.keyboard.press("q")
@@ -289,8 +309,9 @@ async def udp_blocked(page: Page, stub: PanelStub) -> None:
 @state
 async def poor_line(page: Page, stub: PanelStub) -> None:
     await take_over(page, stub)
-    await stub.quality(lost=0.084, jitter_ms=61.0)
+    await stub.quality(lost=0.084, jitter_ms=61.0, recovered=312, concealed=27, stretched=41, buffer_ms=88.0)
     await expect(page.get_by_test_id("quality")).to_contain_text("8.4 % lost")
+    await page.get_by_test_id("quality-details").locator("summary").click()
 
 
 @state

@@ -36,10 +36,15 @@ export async function start() {
   try {
     const session = await api.session();
     prepare(session.ice_servers ?? []);
-    const audit = (session.may ?? []).includes("read-audit");
+    const may = new Set(session.may ?? []);
     store.dispatch({
       type: "site",
-      facts: { destinations: session.destinations ?? {}, audit, deaf: session.deaf ?? [] },
+      facts: {
+        destinations: session.destinations ?? {},
+        audit: may.has("read-audit"),
+        administer: may.has("administer"),
+        deaf: session.deaf ?? [],
+      },
     });
   } catch (error) {
     prepare([]);

@@ -111,6 +111,20 @@ export const api = {
     if (cursor) query.set("cursor", cursor);
     return call("GET", `/audit?${query}`);
   },
+  users: () => call("GET", "/users"),
+  /** @param {Record<string, unknown>} user */
+  addUser: (user) => call("POST", "/users", user),
+  /** @param {string} username @param {Record<string, unknown>} rights */
+  changeUser: (username, rights) => call("PATCH", `/users/${part(username)}`, rights),
+  /** @param {string} username @param {string} password */
+  setPassword: (username, password) => call("PUT", `/users/${part(username)}/password`, { password }),
+  /** @param {string} username */
+  removeUser: (username) => call("DELETE", `/users/${part(username)}`),
+  tokens: () => call("GET", "/tokens"),
+  /** @param {Record<string, unknown>} token */
+  addToken: (token) => call("POST", "/tokens", token),
+  /** @param {string} name */
+  revokeToken: (name) => call("DELETE", `/tokens/${part(name)}`),
   /** @param {string} id */
   hangup: (id) => call("POST", `/calls/${part(id)}/hangup`, {}),
 };

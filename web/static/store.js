@@ -57,7 +57,7 @@ export const START = {
   after: null,
   answered: new Map(),
   wrapUp: null,
-  site: { destinations: {}, wrapUp: true, audit: false, deaf: [] },
+  site: { destinations: {}, wrapUp: true, audit: false, administer: false, deaf: [] },
   measured: new Map(),
   notices: [],
   dialog: null,

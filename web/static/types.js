@@ -91,13 +91,14 @@
  *   | {kind: "move-line"}
  *   | {kind: "check"}
  *   | {kind: "audit"}
+ *   | {kind: "people"}
  *   | {kind: "help", call: string}
  *   | {kind: "keypad", call: string}
  *   | {kind: "transfer", call: string}
  *   | {kind: "override", call: string, mode: Mode, speaker: string}} Dialog
  */
 
-/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean, audit: boolean, deaf: readonly string[]}} Site what this server offers me: transfer keys by PBX, whether it takes outcomes and shows the audit, and which AIs hear nothing while a person speaks */
+/** @typedef {{destinations: Record<string, string[]>, wrapUp: boolean, audit: boolean, administer: boolean, deaf: readonly string[]}} Site what this server offers me: transfer keys by PBX, whether it takes outcomes, shows the audit and lets me manage people, and which AIs hear nothing while a person speaks */
 
 /**
  * @typedef {object} State

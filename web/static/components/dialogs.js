@@ -50,7 +50,8 @@ class Dialogs extends Part {
   body(asked, state) {
     if (asked.kind === "shortcuts") return this.sheet();
     if (asked.kind === "check") return this.check(state);
-    if (asked.kind === "audit") return this.audit();
+    if (asked.kind === "audit") return this.sheetOf("audit", "scroll-text", () => import("./audit.js"));
+    if (asked.kind === "people") return this.sheetOf("people", "users", () => import("./people.js"));
     if (asked.kind === "move-line")
       return this.question("headset", t("move.title"), t("move.text"), [
         button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
@@ -92,17 +93,17 @@ class Dialogs extends Part {
     ];
   }
 
-  /** @returns {Node[]} */
-  audit() {
-    import("./audit.js").catch(failed);
+  /** A large one, whose element is loaded now. @param {"audit"|"people"} kind @param {string} image @param {() => Promise<unknown>} load @returns {Node[]} */
+  sheetOf(kind, image, load) {
+    load().catch(failed);
     return [
       h(
         "header",
         {},
-        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, icon("scroll-text"), t("audit.title")),
-        button(t("close"), "audit-close", () => this.close()),
+        h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, icon(image), t(`${kind}.title`)),
+        button(t("close"), `${kind}-close`, () => this.close()),
       ),
-      document.createElement("tk-audit"),
+      document.createElement(`tk-${kind}`),
     ];
   }
 

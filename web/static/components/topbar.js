@@ -34,18 +34,8 @@ class Topbar extends Part {
       ),
     );
     const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: "/static/icons.svg#mark" }));
-    this.audit = h(
-      "button",
-      {
-        class: "quiet",
-        type: "button",
-        title: t("audit.title"),
-        "aria-label": t("audit.title"),
-        "data-testid": "audit",
-        on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "audit" } }) },
-      },
-      icon("scroll-text"),
-    );
+    this.audit = opener("audit", "scroll-text");
+    this.people = opener("people", "users");
     this.content = [
       h(
         "header",
@@ -56,6 +46,7 @@ class Topbar extends Part {
         this.lamp,
         this.who,
         languages,
+        this.people,
         this.audit,
         this.theme,
         h(
@@ -100,6 +91,7 @@ class Topbar extends Part {
     attribute(this.lamp, "title", up ? t("link.title") : text);
     say(this.who, clean(state.me?.name));
     show(this.audit, state.site.audit);
+    show(this.people, state.site.administer);
     keyed(
       this.pbxs,
       state.pbxs,
@@ -147,5 +139,20 @@ class Topbar extends Part {
     location.reload();
   }
 }
+
+/** A button for a dialog that not everybody has. @param {"audit"|"people"} kind @param {string} image */
+const opener = (kind, image) =>
+  h(
+    "button",
+    {
+      class: "quiet",
+      type: "button",
+      title: t(`${kind}.title`),
+      "aria-label": t(`${kind}.title`),
+      "data-testid": kind,
+      on: { click: () => store.dispatch({ type: "dialog", dialog: { kind } }) },
+    },
+    icon(image),
+  );
 
 customElements.define("tk-topbar", Topbar);
