@@ -139,6 +139,22 @@ async def test_a_machine_whose_sound_output_never_starts_still_goes_on_duty(page
     await expect(page.get_by_test_id("duty-off")).to_be_visible()
 
 
+async def test_all_that_is_wrong_with_the_own_line_is_said_and_details_on_demand(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)  # with Chromium's own fake microphone, which beeps at full scale
+    await stub.quality(echo=True, lost=0.08, recovered=40, concealed=5)
+    line = page.locator("tk-line")
+    for told in ("The caller hears an echo", "Too loud, it distorts", "8 % of your sound is lost"):
+        await expect(line).to_contain_text(told)
+    restored = page.get_by_text("Restored")
+    await expect(restored).to_be_hidden()
+    await page.get_by_text("Details").click()
+    await expect(restored).to_be_visible()
+    await expect(page.get_by_test_id("quality-details")).to_contain_text("1 %")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(restored).to_be_hidden()
+    await expect(page.get_by_text("The caller hears an echo")).to_be_visible()
+
+
 async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
     stub.udp_blocked = True
     await page.get_by_test_id("duty-on").click()

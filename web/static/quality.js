@@ -51,6 +51,23 @@ export function noise(last, server) {
   return { from: Math.round(server.level_in), to: Math.round(Math.max(server.level_out, -99)) };
 }
 
+/**
+ * For those who want to know more: what became of the microphone's sound since the line was opened.
+ * @param {Line["server"]} server @returns {{key: string, text: string, facts: Record<string, number>}[]}
+ */
+export function details(server) {
+  if (server?.played === undefined) return [];
+  const of = (/** @type {string[]} */ ...names) => names.reduce((sum, name) => sum + (server[name] ?? 0), 0);
+  const all = Math.max(1, of("played", "recovered", "concealed", "stretched"));
+  const share = (/** @type {number} */ part) => ({ n: Math.round((1000 * part) / all) / 10 });
+  return [
+    { key: "restored", text: "unit.percent", facts: share(of("recovered")) },
+    { key: "invented", text: "unit.percent", facts: share(of("concealed", "stretched")) },
+    { key: "missing", text: "unit.s", facts: { n: Math.round(of("underruns", "noise") / 5) / 10 } },
+    { key: "waits", text: "unit.ms", facts: { n: Math.round(of("buffer_ms")) } },
+  ];
+}
+
 /** @param {number|null} loss @param {number|null} jitter @returns {Way} */
 const way = (loss, jitter) => ({ loss, jitter, bad: (loss ?? 0) > LIMITS.loss || (jitter ?? 0) > LIMITS.jitter });
 

@@ -7,7 +7,7 @@ import { mine, micOpen } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { meters } from "../meter.js";
-import { noise, remedy, ways } from "../quality.js";
+import { details, noise, remedy, ways } from "../quality.js";
 import { store } from "../store.js";
 import "./hearing.js";
 import "./wave.js";
@@ -19,13 +19,14 @@ import "./wave.js";
 const LEAST_DB = -60;
 /** Long enough to be read. */
 const ADVICE_MS = 4000;
+/** In the order in which they are told: what only the caller notices comes first. */
+const ADVICE = ["check.echo", "check.clipping", "check.silent"];
 
 class OwnLine extends Part {
   /** When the current check began, ms. */
   began = 0;
-  /** Message key of what is wrong with the microphone on duty, and when that was last so. */
-  advice = "";
-  advised = 0;
+  /** What is wrong with the microphone on duty: message keys, and when each was last so. @type {Map<string, number>} */
+  advised = new Map();
   /** What the voice cleaning took out of the room when last nobody spoke. */
   /** @type {Level|null} */
   room = null;
@@ -93,6 +94,13 @@ class OwnLine extends Part {
       h("span", {}, t("suppression")),
     );
     this.quality = h("dl", { class: "quality figures", "data-testid": "quality" });
+    this.details = h("dl", { class: "quality figures" });
+    this.known = h(
+      "details",
+      { class: "known", "data-testid": "quality-details" },
+      h("summary", {}, t("quality.details")),
+      this.details,
+    );
     this.headset = h("p", { class: "hint" }, icon("headphones"), t("headset.hint"));
     this.rest = h(
       "div",
@@ -102,6 +110,7 @@ class OwnLine extends Part {
       h("div", { class: "heard" }, h("span", {}, icon("volume-2"), t("sound.call")), wave("call")),
       this.suppression,
       this.quality,
+      this.known,
       this.headset,
       h("div", { class: "buttons" }, this.test, this.off),
     );
@@ -177,16 +186,18 @@ class OwnLine extends Part {
     const select = this.device;
     if (document.activeElement !== select) select.value = line.device;
     this.facts(state);
+    const faults = up && line.mic === "ok" ? this.faults(line) : "";
+    attribute(this, "data-fault", faults ? "" : null); // on a small screen the line is folded, but for this
     if (line.mic !== "ok") say(this.verdict, t("check.closed"));
-    else if (up) say(this.verdict, this.hint(line, open));
+    else if (up) say(this.verdict, faults || t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted"));
   }
 
-  /** What to know about the own line now: a fault with its remedy, else whether one is heard. @param {State["line"]} line @param {boolean} open */
-  hint(line, open) {
-    if (this.advice) return t(this.advice);
+  /** All that is wrong with the own line now, each with its remedy. @param {State["line"]} line */
+  faults(line) {
+    const faults = ADVICE.filter((key) => this.advised.has(key)).map((key) => t(key));
     const fault = remedy(ways(line));
-    if (fault) return t(fault.text, fault.facts);
-    return t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted");
+    if (fault) faults.push(t(fault.text, fault.facts));
+    return faults.join(" ");
   }
 
   /** @param {State} state */
@@ -199,32 +210,20 @@ class OwnLine extends Part {
       { key: "down", value: told(down), bad: down.bad },
       { key: "noise", value: this.room ? t("unit.from-to", this.room) : "", bad: false },
     ].filter((fact) => line.state === "up" && fact.value);
-    keyed(
-      this.quality,
-      facts,
-      (fact) => fact.key,
-      (fact) =>
-        h(
-          "div",
-          { title: t(`quality.${fact.key}.title`) },
-          h("dt", {}, t(`quality.${fact.key}`)),
-          h("dd", {}, icon("triangle-alert"), h("span", { class: "unseen" }, t("quality.bad")), h("span")),
-        ),
-      (row, fact) => {
-        attribute(row, "data-bad", String(fact.bad));
-        for (const mark of row.querySelectorAll(".icon, .unseen")) attribute(mark, "hidden", fact.bad ? null : "");
-        say(/** @type {Element} */ (row.lastElementChild?.lastElementChild), fact.value);
-      },
-    );
+    table(this.quality, facts);
+    const known = line.state === "up" ? details(line.server) : [];
+    show(this.known, known.length > 0);
+    const rows = known.map((one) => ({ key: one.key, value: t(one.text, one.facts), bad: false }));
+    table(this.details, rows);
   }
 
-  /** Says what is wrong with the microphone on duty, for a while. @param {string} key empty when nothing is */
-  advise(key) {
+  /** Says what is wrong with the microphone on duty, each for a while. @param {string[]} keys */
+  advise(keys) {
     const now = performance.now();
-    if (key) this.advised = now;
-    if (key === this.advice || (!key && now - this.advised < ADVICE_MS)) return;
-    this.advice = key;
-    this.update(store.state);
+    const before = [...this.advised.keys()].join();
+    for (const [key, last] of this.advised) if (now - last > ADVICE_MS) this.advised.delete(key);
+    for (const key of keys) this.advised.set(key, now);
+    if ([...this.advised.keys()].join() !== before) this.update(store.state);
   }
 
   /** Fifteen times a second: straight to the element, the store stays out of it. @param {Reading|null} reading */
@@ -246,8 +245,31 @@ class OwnLine extends Part {
 }
 
 /** What is wrong with the microphone on duty. @param {Reading} reading @param {boolean} echo the caller hears himself */
-const advice = (reading, echo) =>
-  reading.clipped ? "check.clipping" : echo ? "check.echo" : reading.silent ? "check.silent" : "";
+const advice = (reading, echo) => [
+  ...(echo ? ["check.echo"] : []),
+  ...(reading.clipped ? ["check.clipping"] : []),
+  ...(reading.silent ? ["check.silent"] : []),
+];
+
+/** Rows of names and figures. @param {HTMLElement} list @param {{key: string, value: string, bad: boolean}[]} facts */
+const table = (list, facts) =>
+  keyed(
+    list,
+    facts,
+    (fact) => fact.key,
+    (fact) =>
+      h(
+        "div",
+        { title: t(`quality.${fact.key}.title`) },
+        h("dt", {}, t(`quality.${fact.key}`)),
+        h("dd", {}, icon("triangle-alert"), h("span", { class: "unseen" }, t("quality.bad")), h("span")),
+      ),
+    (row, fact) => {
+      attribute(row, "data-bad", String(fact.bad));
+      for (const mark of row.querySelectorAll(".icon, .unseen")) attribute(mark, "hidden", fact.bad ? null : "");
+      say(/** @type {Element} */ (row.lastElementChild?.lastElementChild), fact.value);
+    },
+  );
 
 /** @param {Way} way */
 const told = ({ loss, jitter }) => (loss === null || jitter === null ? "" : t("quality.way", { loss, jitter }));

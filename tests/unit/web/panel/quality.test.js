@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { noise, remedy, ways } from "../../../../web/static/quality.js";
+import { details, noise, remedy, ways } from "../../../../web/static/quality.js";
 
 const BROWSER = { rtt: 20, jitter: 3, loss: 0 };
 const SERVER = { lost: 0, lost_at_browser: 0, jitter_ms: 4.4, rtt_ms: 30, level_in: -26, level_out: -21 };
@@ -47,4 +47,12 @@ test("the room is heard between two words, and what was heard stays", () => {
 test("a muted microphone says nothing about the room", () => {
   assert.equal(noise(null, { ...SERVER, speaking: 0, level_in: -100, level_out: -100 }), null);
   assert.equal(noise(null, null), null);
+});
+
+test("what became of the own sound is told in shares and seconds, and not at all before the server tells", () => {
+  const counts = { played: 900, recovered: 80, concealed: 12, stretched: 8, underruns: 5, noise: 95, buffer_ms: 27.4 };
+  const found = Object.fromEntries(details({ ...SERVER, ...counts }).map((one) => [one.key, one.facts.n]));
+  assert.deepEqual(found, { restored: 8, invented: 2, missing: 2, waits: 27 });
+  assert.deepEqual(details(SERVER), []);
+  assert.deepEqual(details(null), []);
 });
