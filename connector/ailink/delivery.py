@@ -138,7 +138,12 @@ class Links:
         """Puts what was kept in front of what has come meanwhile."""
         old: dict[str, list[tuple[Undelivered, Event]]] = {line.hook.name: [] for line in self._lines}
         for kept in await self._keeping.kept():
-            event = Event(**json.loads(kept.event))
+            try:
+                event = Event(**json.loads(kept.event))
+            except (TypeError, ValueError) as error:  # another version's, or damaged: it must not stop the service
+                unread = Event(kept.id, "unreadable", "", "", {})
+                self._lose(kept, unread, "unreadable", f"it cannot be read ({type(error).__name__})")
+                continue
             if kept.hook in old:
                 old[kept.hook].append((kept, event))
             else:
@@ -157,7 +162,7 @@ class Links:
             self._lose(kept, event, "overflow", f"{QUEUE} newer ones wait")
 
     def _lose(self, kept: Undelivered, event: Event, result: str, why: str) -> None:
-        self._keeping.lose(kept, CallId(event.call), event.kind, result, why)
+        self._keeping.lose(kept, CallId(event.call) if event.call else None, event.kind, result, why)
 
     async def _deliver(self, session: aiohttp.ClientSession, line: _Line) -> None:
         while True:

@@ -33,7 +33,7 @@ class Keeping:
         self._journal = journal
         self._added: dict[tuple[str, str], Undelivered] = {}
         self._gone: set[tuple[str, str]] = set()
-        self._lost: deque[tuple[Undelivered, CallId, str, str, str]] = deque(maxlen=LOSSES)
+        self._lost: deque[tuple[Undelivered, CallId | None, str, str, str]] = deque(maxlen=LOSSES)
         self._failing = False
         self._wake = asyncio.Event()
 
@@ -56,7 +56,7 @@ class Keeping:
             self._gone.add((one.hook, one.id))
             self._wake.set()
 
-    def lose(self, one: Undelivered, call: CallId, kind: str, result: str, why: str) -> None:
+    def lose(self, one: Undelivered, call: CallId | None, kind: str, result: str, why: str) -> None:
         """It will never be delivered: into the log and the audit."""
         log.error("webhook.lost", hook=one.hook, id=one.id, call=call, kind=kind, result=result, why=why)
         self._lost.append((one, call, kind, result, why))
@@ -108,7 +108,7 @@ class Keeping:
         self._gone = gone | (self._gone - done)
         asyncio.get_running_loop().call_later(RETRY_S, self._wake.set)
 
-    async def _record(self, one: Undelivered, call: CallId, kind: str, result: str, why: str) -> None:
+    async def _record(self, one: Undelivered, call: CallId | None, kind: str, result: str, why: str) -> None:
         facts = {"hook": one.hook, "event": one.id, "kind": kind, "why": why}
         with suppress(StoreUnavailable):  # the log has it
             number = await self._journal.intent("service", "webhook", call, facts)

@@ -19,10 +19,13 @@ from connector.services.takeovers import Takeovers
 from connector.store.engagements import Engagements
 
 from ..errors import BadRequest, Fault, NotFound
-from ..messages import ChangeEngagement, Dtmf, Engage, EngagementJson, Nothing, Release, Transfer, WrapUp
+from ..faults import shown
+from ..messages import MAX_NOTE, ChangeEngagement, Dtmf, Engage, EngagementJson, Nothing, Release, Transfer, WrapUp
 from ..routing import Ask, Route
 from ..views import engagement_json
 
+MAX_NOTES = 4 * MAX_NOTE
+"""Characters of all notes on one's part in a call: each wrap-up adds its own."""
 _PBX = (PbxUnavailable, PbxTimeout, VerbRefused)
 
 
@@ -66,6 +69,8 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
         if last.ended is None:
             raise BadRequest(Fault("call", "", "you are still in it; leave it first"))
         note = "\n".join(filter(None, (last.note, body.note)))
+        if len(note) > MAX_NOTES:
+            raise BadRequest(Fault("note", shown(body.note), f"there is room for {MAX_NOTES} characters in all"))
         was = Engagement(last.id, call, last.agent, last.agent_name, "", last.mode, Phase.ENDED, last.since)
         await keeper.put(was, last.ended, note, body.outcome)
 

@@ -111,6 +111,25 @@ async def test_off_duty_closes_the_leg(house: House) -> None:
     assert house.legs.open == {}
 
 
+async def test_wrap_ups_add_to_the_note_as_far_as_there_is_room(house: House) -> None:
+    anna = await house.person("anna")
+    call, leg = house.call(), await anna.leg()
+    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})
+    said = {"outcome": "sold", "note": "x" * 2_000}
+    assert (await anna.ask("POST", f"calls/{call}/wrap-up", said)).body["remedy"].startswith("you are still in it")
+    await anna.ask("POST", f"engagements/{made.body['id']}/release", {"note": "first"})
+    await until(lambda: not house.registry.engagements())
+    async with asyncio.timeout(60):
+        while (answer := await anna.ask("POST", f"calls/{call}/wrap-up", said)).status != 204:
+            assert answer.status == 400  # its end is not written yet
+    for _ in range(2):
+        assert (await anna.ask("POST", f"calls/{call}/wrap-up", said)).status == 204
+    full = await anna.ask("POST", f"calls/{call}/wrap-up", said)
+    assert (full.status, full.body["field"]) == (400, "note")
+    (past,) = await house.store.engagements.of_call(call)
+    assert (past.outcome, past.note.splitlines()) == ("sold", ["first", *["x" * 2_000] * 3])
+
+
 async def test_tokens_are_shown_once_and_can_be_revoked(house: House) -> None:
     admin = await house.person("root", "admin")
     made = await admin.ask("POST", "tokens", {"name": "bot", "role": "ai", "ai": "acme"})

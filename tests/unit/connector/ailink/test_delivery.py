@@ -213,6 +213,18 @@ async def test_what_waits_when_the_service_stops_is_sent_by_the_next_one_with_th
         await asyncio.wait([running_on])
 
 
+async def test_an_event_that_cannot_be_read_stops_nothing_and_is_said_aloud() -> None:
+    box = Box()
+    for number, text in enumerate(("no json", "[]", '{"id": "1", "unknown": 2}')):
+        box.rows["a", str(number)] = Undelivered("a", str(number), time.time(), text)
+    async with receiver() as one, running([hook(one)], box) as links:
+        links.send(event(9))
+        await until(lambda: one.ids == ["e9"] and len(box.results) == 3)
+        assert box.results == ["unreadable"] * 3
+        assert {call for _, call, _ in box.acts} == {None}
+        await until(lambda: box.rows == {})
+
+
 async def test_what_was_delivered_is_not_kept() -> None:
     box = Box()
     async with receiver() as one, running([hook(one)], box) as links:
