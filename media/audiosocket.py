@@ -1,8 +1,8 @@
 """Asterisk's AudioSocket, the worker's side of a patch.
 
 The PBX dials us over TCP; its first frame carries the uuid of the patch. Only an expected uuid is let in, once,
-within `EXPECT` seconds, and only from loopback or a named PBX. What the PBX hears comes here at 16 kHz; what it says
-leaves as it came, at 8 or 16 kHz, as Opus takes both and to double the rate costs a third of what encoding does.
+within `EXPECT` seconds, and only from loopback or a named PBX. All sound crosses this module at the PBX's rate: what it
+says is not doubled, as Opus takes 8 kHz too, and what it hears is halved for all patches of a tick at once (`leg`).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -166,11 +166,11 @@ class Patch:
         self._rate = rate
         self._kind = AUDIO[rate]
         self._transport = transport
-        self._down: Callable[[Frame], Frame] = Halver() if rate == 8000 else _same
+        self.halver = Halver() if rate == 8000 else None
+        "See `leg.Patch`."
 
-    def send(self, frame: Frame) -> None:
-        """20 ms to the PBX; left out if the PBX has not read what was sent before."""
-        sound = self._down(frame)
+    def send(self, sound: Frame) -> None:
+        """20 ms to the PBX, at its rate; left out if the PBX has not read what was sent before."""
         if self._transport.get_write_buffer_size() > 2 * sound.nbytes:
             self.counts.unsent += 1
             return
@@ -192,10 +192,6 @@ class Patch:
     def close(self) -> None:
         """Idempotent. What is still unsent is dropped: the call must not wait for it."""
         self._transport.abort()
-
-
-def _same(frame: Frame) -> Frame:
-    return frame
 
 
 class Listener(Protocol):

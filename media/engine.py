@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from . import audiosocket, pipeline, sdp
 from .captions import Heard, Tap
-from .leg import Leg, Patch
+from .leg import Leg, Patch, deliver
 from .messages import (
     Intruder,
     LegDown,
@@ -299,8 +299,8 @@ class Engine:
                 strict=True,
             )
         )
+        deliver(legs, [cleaned.get(leg.id) for leg in legs], due.tick)
         for leg in legs:
-            leg.deliver(cleaned.get(leg.id), due.tick)
             self._watch(leg, due.tick)
         if self._many and due.phase not in GATHERED:
             # Their next turn comes after 15 ms instead of 20: sooner than it must, which no one hears.

@@ -1,11 +1,11 @@
 """An agent's leg: what is between the browser (`peer.Peer`) and the patch into the PBX, one tick at a time.
 
-`collect` takes the microphone's next 20 ms, `deliver` sends what the voice chain made of it. The tick is the clock
+`collect` takes the microphone's next 20 ms, `deliver` sends what the voice chain made of them. The tick is the clock
 towards both sides: the PBX gets silence rather than nothing, and the browser too, as its buffer grows to hundreds
 of milliseconds over a stream that pauses (measured).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from .level import mean_square
 from .messages import Facts
 from .peer import Connect, Network, Peer
 from .pipeline import Voice
-from .resample import Doubler
+from .resample import Doubler, Halver, halved
 
 PRESENT = 0.3
 "Seconds without microphone RTP after which the microphone counts as gone."
@@ -43,7 +43,13 @@ class Patch(Protocol):
     accepted: float
     counts: PatchCounts
 
-    def send(self, frame: Frame) -> None: ...
+    @property
+    def halver(self) -> Halver | None:
+        """What 20 ms of 16 kHz must go through before `send`; None where the PBX takes them as they are."""
+
+    def send(self, sound: Frame) -> None:
+        """20 ms at the PBX's rate."""
+
     def receive(self) -> Frame:
         """20 ms: 320 samples, or 160 of 8 kHz; `SILENCE` itself where there is nothing."""
 
@@ -151,19 +157,32 @@ class Leg:
         frame, self._pending = self._pending[:SAMPLES], self._pending[SAMPLES:]
         return frame
 
-    def deliver(self, frame: Frame | None, tick: int) -> None:
-        """`frame`: what the voice chain made of the collected one. Sends 20 ms each way."""
+    def outgoing(self, frame: Frame | None, tick: int) -> Frame:
+        """What the PBX is to hear, 16 kHz; `frame`: what the voice chain made of the collected one."""
+        if self.hold:
+            return self._music.frame()
+        if self.muted:
+            return SILENCE
+        if frame is not None:
+            return frame
+        if self._silent_ticks * TICK >= NOISE_AFTER:
+            self._noise += 1
+            return comfort_noise(tick)
+        self._underruns += 1
+        return SILENCE
+
+    def send(self, frame: Frame | None, outgoing: Frame, sound: Frame, tick: int) -> None:
+        """20 ms each way; `sound` is `outgoing` at the rate of the PBX."""
         # Time left out counts; a leg that moved to an earlier phase has the same tick twice, and still two frames.
         self._clock += _STEP * max(1, tick - self._tick)
         self._tick = tick
         heard = SILENCE
         if self.patch is not None:
-            outgoing = self._for_pbx(frame, tick)
-            self.patch.send(outgoing)
-            sound = self.patch.receive()
+            self.patch.send(sound)
+            said = self.patch.receive()
             if self.tap is not None:
-                self.tap(SILENCE if self.hold else outgoing, sound if len(sound) == SAMPLES else self._wider(sound))
-            heard = SILENCE if self.hold else sound
+                self.tap(SILENCE if self.hold else outgoing, said if len(said) == SAMPLES else self._wider(said))
+            heard = SILENCE if self.hold else said
             if self.on_first_frame is not None:
                 self.on_first_frame()
                 self.on_first_frame = None
@@ -234,21 +253,23 @@ class Leg:
             return self.peer.decoder.recover(payload, samples)
         return self.peer.decoder.conceal(samples) if kind is Kind.CONCEAL else None
 
-    def _for_pbx(self, frame: Frame | None, tick: int) -> Frame:
-        if self.hold:
-            return self._music.frame()
-        if self.muted:
-            return SILENCE
-        if frame is not None:
-            return frame
-        if self._silent_ticks * TICK >= NOISE_AFTER:
-            self._noise += 1
-            return comfort_noise(tick)
-        self._underruns += 1
-        return SILENCE
-
     def _flush(self) -> None:
         self._jitter.drain()
         self._pending = SILENCE[:0]
         self.peer.decoder.reset()
         self.voice.flush()
+
+
+def deliver(legs: Sequence[Leg], frames: Sequence[Frame | None], tick: int) -> None:
+    """Sends 20 ms each way for all legs of a tick; `frames`: what the voice chain made of those they collected."""
+    outgoing = [
+        SILENCE if leg.patch is None else leg.outgoing(frame, tick) for leg, frame in zip(legs, frames, strict=True)
+    ]
+    sounds = outgoing[:]
+    narrow = [(at, halver) for at, leg in enumerate(legs) if leg.patch is not None and (halver := leg.patch.halver)]
+    if narrow:
+        halves = halved([halver for _, halver in narrow], [outgoing[at] for at, _ in narrow])
+        for (at, _), half in zip(narrow, halves, strict=True):
+            sounds[at] = half
+    for at, leg in enumerate(legs):
+        leg.send(frames[at], outgoing[at], sounds[at], tick)

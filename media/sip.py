@@ -42,7 +42,8 @@ class SipPatch:
         self.playout = Playout()
         self.remote = remote
         self._end = end
-        self._up, self._down = Doubler(), Halver()
+        self.halver = Halver()
+        self._up = Doubler()
         self._ssrc = random.getrandbits(32)
         self._sequence, self._timestamp = random.getrandbits(15), random.getrandbits(31)
         self._heard: tuple[int, int] | None = None
@@ -55,14 +56,14 @@ class SipPatch:
         """Where our sound is received; 0 when it is over."""
         return 0 if self._socket.fileno() < 0 else int(self._socket.getsockname()[1])
 
-    def send(self, frame: Frame) -> None:
-        """20 ms to the PBX; left out if the kernel takes no more."""
+    def send(self, sound: Frame) -> None:
+        """20 ms of 8 kHz to the PBX; left out if the kernel takes no more."""
         marker = 0x80 if not self.counts.sent else 0
         header = _HEADER.pack(0x80, marker | PCMU, self._sequence, self._timestamp, self._ssrc)
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._timestamp = (self._timestamp + _SAMPLES) & 0xFFFFFFFF
         try:
-            self._socket.sendto(header + ulaw.encode(self._down(frame)), self.remote)
+            self._socket.sendto(header + ulaw.encode(sound), self.remote)
             self.counts.sent += 1
         except OSError:  # also of a PBX that has just closed its port: its BYE, or nobody's, ends the patch
             self.counts.unsent += 1

@@ -107,7 +107,8 @@ async def test_an_expected_uuid_becomes_a_patch(server: Server, heard: Heard) ->
     await heard.next()
     patch = heard.opened[0]
     assert patch.id == expected
-    patch.send(np.zeros(SAMPLES, np.int16))
+    assert patch.halver is not None
+    patch.send(patch.halver(np.zeros(SAMPLES, np.int16)))
     assert await reader.readexactly(323) == encode(0x10, bytes(320))
     writer.close()
     await heard.next()

@@ -23,9 +23,6 @@ class Silent(Leg):
     def collect(self, now: float) -> None:
         self.ticked.append(now)
 
-    def deliver(self, frame: object, tick: int) -> None:
-        pass
-
 
 async def test_many_legs_gather_in_few_phases_and_none_is_left_out() -> None:
     async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,7 @@ import pytest
 from media import sdp
 from media.audiosocket import Patch, Reader
 from media.frame import SAMPLES, Frame
-from media.leg import Leg
+from media.leg import Leg, deliver
 from media.opus import Encoder
 from media.peer import Network
 from media.rtc import FastPeer
@@ -58,7 +58,7 @@ class Bench:
                 packet = Rtp(111, self.sequence & 0xFFFF, self.sequence * 960, 1, payload)
                 self.leg._packet(packet, self.now)
             self.now += 0.01
-            self.leg.deliver(self.leg.collect(self.now), self.tick)
+            deliver([self.leg], [self.leg.collect(self.now)], self.tick)
             self.now += 0.01
             self.tick += 1
 
@@ -194,7 +194,7 @@ async def test_a_new_stream_of_the_same_browser_goes_on_at_once(bench: Bench) ->
         payload = Encoder().encode(tone(1500)(number))
         bench.leg._packet(Rtp(111, 9000 + number, 77_000_000 + number * 960, 2, payload), bench.now)
         bench.now += 0.01
-        bench.leg.deliver(bench.leg.collect(bench.now), bench.tick)
+        deliver([bench.leg], [bench.leg.collect(bench.now)], bench.tick)
         bench.now += 0.01
         bench.tick += 1
     assert sum(bool(frame.any()) for frame in memory.frames()[50:]) >= 16

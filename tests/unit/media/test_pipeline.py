@@ -9,7 +9,7 @@ from media.frame import RATE, SAMPLES, to_frame
 from media.hold import Music, comfort_noise
 from media.level import decibels, mean_square
 from media.pipeline import Voice
-from media.resample import Doubler, Halver
+from media.resample import Doubler, Halver, halved
 from tests.unit.media.synthetic import Samples, noise, speech
 
 SUPPRESSORS: list[Suppressor] = [shipped(), Classical()]
@@ -121,6 +121,23 @@ def test_resampling_there_and_back_keeps_the_telephone_band() -> None:
         tone = to_frame((0.3 * np.sin(2 * np.pi * hertz * t)).astype(np.float32))
         back = np.concatenate([down(up(tone[i : i + 160])) for i in range(0, 8000, 160)])
         assert decibels(mean_square(back[800:])) == pytest.approx(decibels(mean_square(tone[800:])), abs=0.5)
+
+
+def test_many_halved_at_once_are_as_each_by_itself() -> None:
+    chance = np.random.default_rng(1)
+    together, alone = [Halver() for _ in range(9)], [Halver() for _ in range(9)]
+    for _ in range(5):
+        frames = [chance.integers(-32768, 32768, SAMPLES).astype(np.int16) for _ in together]
+        for one, half, frame in zip(alone, halved(together, frames), frames, strict=True):
+            assert np.max(np.abs(half.astype(int) - one(frame))) <= 1, "the last bit is free"
+
+
+def test_halving_leaves_nothing_above_4_khz() -> None:
+    t = np.arange(16000) / 16000
+    high = to_frame((0.3 * np.sin(2 * np.pi * 5500 * t)).astype(np.float32))
+    down = Halver()
+    half = np.concatenate([down(high[at : at + SAMPLES]) for at in range(0, 16000, SAMPLES)])
+    assert decibels(mean_square(half[800:])) < decibels(mean_square(high)) - 40
 
 
 def test_doubling_leaves_no_mirror_image() -> None:

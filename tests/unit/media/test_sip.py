@@ -77,7 +77,7 @@ async def test_sound_goes_both_ways_and_the_pbx_ends_it() -> None:
         [opened] = house.opened
         heard: list[Any] = []
         for tick in range(40):
-            opened.send(tone(AGENT_HZ, SAMPLES, RATE, start=tick * SAMPLES))
+            opened.send(opened.halver(tone(AGENT_HZ, SAMPLES, RATE, start=tick * SAMPLES)))
             heard.append(opened.receive())
             await asyncio.sleep(0.02)
         assert call.recording.trace(AGENT_HZ).share() > 0.8
