@@ -1,5 +1,7 @@
 """G.722 for the lab's phone: its RTP clock is 8 kHz by an old mistake (RFC 3551 section 4.5.2), its sound has 16."""
 
+from dataclasses import dataclass
+
 import av
 import numpy as np
 
@@ -9,21 +11,37 @@ from web.demo.tones import Samples
 CLOCK, RATE, UP = 8_000, 16_000, 2
 
 
+@dataclass(frozen=True)
+class _Wide(Codec):
+    @property
+    def clock(self) -> int:
+        return CLOCK
+
+
 def g722() -> Codec:
-    """The codec of one phone with one call: both directions remember."""
+    """The codec of one phone with one call: both directions remember. Its sound is that of a telephone, at 8 kHz."""
+    wide = g722_wide()
+
+    def encode(samples: Samples) -> bytes:
+        places = np.arange(len(samples) * UP) / UP
+        return wide.encode(np.interp(places, np.arange(len(samples)), samples).astype(np.int16))
+
+    return Codec(9, "G722", CLOCK, encode, lambda data: wide.decode(data)[::UP])
+
+
+def g722_wide() -> Codec:
+    """The same with all of its sound, at 16 kHz."""
     encoder, decoder = av.CodecContext.create("g722", "w"), av.CodecContext.create("g722", "r")
     for context in (encoder, decoder):
         context.sample_rate, context.format, context.layout = RATE, "s16", "mono"
 
     def encode(samples: Samples) -> bytes:
-        places = np.arange(len(samples) * UP) / UP
-        sound = np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(sound[np.newaxis], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.int16)[np.newaxis], format="s16", layout="mono")
         frame.sample_rate = RATE
         return b"".join(bytes(packet) for packet in encoder.encode(frame))
 
     def decode(data: bytes) -> Samples:
         sound = [frame.to_ndarray().reshape(-1) for frame in decoder.decode(av.Packet(data))]
-        return np.concatenate([np.zeros(0, np.int16), *sound])[::UP].astype(np.int16)
+        return np.concatenate([np.zeros(0, np.int16), *sound]).astype(np.int16)
 
-    return Codec(9, "G722", CLOCK, encode, decode)
+    return _Wide(9, "G722", RATE, encode, decode)

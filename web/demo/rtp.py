@@ -26,7 +26,7 @@ DTMF_DIGITS = "0123456789*#ABCD"
 
 @dataclass(frozen=True)
 class Codec:
-    """A payload format: static or dynamic number, SDP name, sampling rate, RTP clock, and both directions."""
+    """A payload format: static or dynamic number, SDP name, sampling rate, and both directions."""
 
     payload_type: int
     name: str
@@ -35,8 +35,13 @@ class Codec:
     decode: Callable[[bytes], Samples]
 
     @property
+    def clock(self) -> int:
+        """Of RTP, Hz: not the sampling rate for G.722."""
+        return self.rate
+
+    @property
     def rtpmap(self) -> str:
-        return f"{self.payload_type} {self.name}/{self.rate}"
+        return f"{self.payload_type} {self.name}/{self.clock}"
 
 
 def _l16_encode(samples: Samples) -> bytes:
@@ -180,7 +185,7 @@ class RtpSession:
     def send_dtmf(self, digit: str, duration_ms: int = 100) -> None:
         """Queues one RFC 4733 event: it replaces the voice while it lasts, its end is sent three times."""
         event = DTMF_DIGITS.index(digit.upper())
-        step = round(FRAME_S * self.codec.rate)
+        step = round(FRAME_S * self.codec.clock)
         count = max(1, duration_ms // 20)
         for index in range(1, count + 3):
             ended = 0x80 if index >= count else 0
@@ -205,7 +210,7 @@ class RtpSession:
             self._socket.sendto(header + payload, self.remote)
         self.sent += 1
         self._sequence = (self._sequence + 1) & 0xFFFF
-        self._timestamp = (self._timestamp + count) & 0xFFFFFFFF
+        self._timestamp = (self._timestamp + round(FRAME_S * self.codec.clock)) & 0xFFFFFFFF
 
     def _receive(self) -> None:
         """Reads all that waits. The kernel's time stamp counts: our own loop may be late."""

@@ -316,7 +316,7 @@ class SipPhone(asyncio.DatagramProtocol):
 
     async def _ring(self, message: Message, addr: tuple[str, int]) -> None:
         described = parse_sdp(message.body)
-        known = {codec.payload_type: codec for codec in CODECS.values()}
+        known = {codec.payload_type: codec for codec in (*CODECS.values(), self.codec)}
         offered = [known[number] for number in described.payload_types if number in known] if described else []
         if not described or not offered:
             self._reply(message, 488, "Not Acceptable Here")

@@ -122,7 +122,7 @@ def sdp(host: str, port: int, codecs: Sequence[Codec], version: int) -> str:
             "t=0 0",
             f"m=audio {port} RTP/AVP {numbers} {DTMF_PAYLOAD}",
             *(f"a=rtpmap:{codec.rtpmap}" for codec in codecs),
-            f"a=rtpmap:{DTMF_PAYLOAD} telephone-event/{codecs[0].rate}",
+            f"a=rtpmap:{DTMF_PAYLOAD} telephone-event/{codecs[0].clock}",
             f"a=fmtp:{DTMF_PAYLOAD} 0-15",
             "a=ptime:20",
             "a=sendrecv",
