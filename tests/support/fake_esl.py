@@ -1,7 +1,8 @@
 """A FreeSWITCH in memory behind a real event socket: its channels, its variables, its hash, its hooks and its timers.
 
-It runs what the adapter gives it: the expressions of a hangup hook and of a dead-man are expanded and carried out here
-as FreeSWITCH does it, so that what the PBX would do on its own is under test without one.
+Every event it sends is a recorded one with other values (`esl_recorded`). It runs what the adapter gives it: the
+expressions of a hangup hook and of a dead-man are expanded and carried out here as FreeSWITCH does it, so that what the
+PBX would do on its own is under test without one.
 
 `python -m tests.support.fake_esl --record` rewrites `tests/data/esl` from a real one (`FREESWITCH_HOME`).
 """
@@ -13,16 +14,15 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .esl_server import ACCEPTED, CHALLENGE, EslServer, Session, event, framed, reply, response
+from .esl_recorded import DATA, told
+from .esl_server import ACCEPTED, CHALLENGE, EslServer, Session, framed, reply, response
 
 if TYPE_CHECKING:
     from .freeswitch import FsLab, Topology
 
-DATA = Path(__file__).parents[1] / "data" / "esl"
 _CALLABLE = re.compile(r"\$\{(\w+)\(([^${}()]*(?:\([^${}()]*\)[^${}()]*)*)\)\}")
 
 
@@ -145,7 +145,7 @@ class FakeFreeSwitch(EslServer):
     def tell(self, what: str, channel: "str | FakeChannel" = "", body: str = "", **headers: str) -> None:
         """Tells every service an event about a channel."""
         about = self.channels.get(channel) if isinstance(channel, str) else channel
-        data = event(what, body, **(self._data(about) if about else {}), **headers)
+        data = told(what, body, **(self._data(about) if about else {}), **headers)
         for session in self._sessions:
             session.write(data)
 
@@ -193,7 +193,7 @@ class FakeFreeSwitch(EslServer):
             case "bgapi":
                 line, _, job = rest.partition("\nJob-UUID: ")
                 session.write(reply(f"+OK Job-UUID: {job}"))
-                session.write(event("BACKGROUND_JOB", self.api(line), **{"Job-UUID": job}))
+                session.write(told("BACKGROUND_JOB", self.api(line), **{"Job-UUID": job}))
             case "sendevent":
                 headers = dict(line.split(": ", 1) for line in rest.split("\n")[1:])
                 session.write(reply())
