@@ -7,7 +7,6 @@ call back meanwhile); a failure of one engagement, leg or client ends only that.
 import asyncio
 import contextlib
 import gc
-import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -20,26 +19,22 @@ from pathlib import Path
 from urllib.parse import quote
 
 import structlog
-from pydantic import SecretStr
 
-from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
+from connector.asterisk.pbx import AsteriskPbx
 from connector.domain.errors import BadValue, StoreUnavailable
-from connector.domain.escalation import Step
-from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
-from connector.ports import Pbx
-from connector.services.escalations import Escalations, Means, Policy
+from connector.ports import Journal, Pbx
+from connector.services.escalations import Escalations, Means
 from connector.services.marks import Marks
 from connector.services.notices import Notices
-from connector.services.registry import Registry
+from connector.services.registry import Registry, follow
 from connector.services.retention import Keeper, Retention
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
 from connector.services.whose import PlacedJournal
 from connector.store import Store
 from media import pool as media
-from media import turn
 
-from . import app, pages, stores, webhooks
+from . import app, configured, pages, stores, webhooks
 from .auth import Guard, Site
 from .captions import captions
 from .errors import StartFailed
@@ -47,16 +42,18 @@ from .hub import Hub
 from .keyfile import KeyUnusable
 from .listening import listening, url_of
 from .medialegs import MediaLegs, media_samples
-from .messages import IceServerJson
 from .metrics import Labels, Sample
 from .notify import notify, watchdog_seconds
 from .routing import Limits
-from .settings import AiPolicy, Asterisk, FreeSwitch, Media, Settings
+from .settings import AiPolicy, Settings
 from .signalling import Desk
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
 
 log = structlog.get_logger()
+
+_INTRUDERS = 100
+"""Connections from elsewhere that may wait for the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,9 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         _prepare_folder(settings.data_dir)
         store = await stack.enter_async_context(_opened(settings))
         instance = settings.instance or _instance(settings.data_dir)
-        pbxs = _pbxs(settings, instance)  # before the pool, whose workers must not wait while gevent is loaded
+        pbxs = configured.pbxs(
+            settings, instance
+        )  # before the pool, whose workers must not wait while gevent is loaded
         pool = await stack.enter_async_context(_started_pool(settings))
         legs = MediaLegs(pool)
         registry = Registry(pbxs, instance)
@@ -135,7 +134,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         )
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
         means = Means(journal, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
-        escalations = Escalations(registry, means, _escalation_policy(settings))
+        escalations = Escalations(registry, means, configured.escalation_policy(settings))
         await escalations.restore()
         links = webhooks.links(settings, registry, store.outbox, journal)
         marks = Marks(registry, settings.data_dir / "marks")
@@ -161,7 +160,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
                 *_join_samples(pbxs),
                 *webhooks.samples(links),
             ],
-            ice_servers=partial(_for_browsers, _ice_servers(settings.media)),
+            ice_servers=partial(configured.for_browsers, configured.ice_servers(settings.media)),
             deaf=[name for name, ai in settings.ais.items() if not ai.hears or ai.on_takeover == "hangup"],
             limits=Limits.of(settings.http.requests_per_second, settings.http.ai_requests_per_second),
         )
@@ -175,8 +174,10 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             keepers: dict[str, Keeper] = {"turns": store.transcripts, "engagements": store.engagements, "marks": marks}
             start(Retention(settings.retention.days, keepers, journal).run(), "retention")
         for pbx in pbxs.values():
-            start(_pump(pbx, registry), f"pbx {pbx.name}")
-        start(_media(events, takeovers, desk, hub, store), "media events")
+            start(follow(pbx, registry), f"pbx {pbx.name}")
+        intruders: asyncio.Queue[media.Intruder] = asyncio.Queue(_INTRUDERS)
+        start(_record(intruders, journal), "intruders")
+        start(_media(events, takeovers, desk, hub, intruders), "media events")
         await stack.enter_async_context(captions(settings.captions, pool.events, registry, transcripts))
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
@@ -245,82 +246,10 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
-def _pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx | FreeSwitchPbx]:
-    pbxs: dict[str, AsteriskPbx | FreeSwitchPbx] = {}
-    for name, one in settings.pbx.items():
-        if isinstance(one, FreeSwitch):
-            pbxs[name] = FreeSwitchPbx(name, _freeswitch(one, settings.ais), instance)
-        else:
-            pbxs[name] = AsteriskPbx(name, _asterisk(one, settings.ais), instance)
-    return pbxs
-
-
-def _open(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
-
-
-def _asterisk(one: Asterisk, ais: Mapping[str, AiPolicy]) -> AsteriskSettings:
-    return AsteriskSettings(
-        username=one.username,
-        secret=_open(one.secret) or "",
-        host=one.host,
-        port=one.port,
-        tls=one.tls,
-        tls_ca=str(one.tls_ca_file or ""),
-        ais=[(rule.name, rule.match) for rule in one.ais],
-        destinations=dict(one.destinations),
-        deadman_s=one.deadman_s,
-        deaf=frozenset(name for name, policy in ais.items() if not policy.hears),
-        hung_up=frozenset(name for name, policy in ais.items() if policy.on_takeover == "hangup"),
-    )
-
-
-def _freeswitch(one: FreeSwitch, ais: Mapping[str, AiPolicy]) -> FreeSwitchSettings:
-    return FreeSwitchSettings(
-        secret=_open(one.secret) or "",
-        host=one.host,
-        port=one.port,
-        sip_profile=one.sip_profile,
-        ais=[(rule.name, rule.match) for rule in one.ais],
-        destinations=dict(one.destinations),
-        deadman_s=one.deadman_s,
-        deaf=frozenset(name for name, policy in ais.items() if not policy.hears),
-        hung_up=frozenset(name for name, policy in ais.items() if policy.on_takeover == "hangup"),
-    )
-
-
-def _escalation_policy(settings: Settings) -> Policy:
-    part = settings.escalation
-    return Policy(
-        ladder=[
-            Step(rung.after_s, rung.after, rung.priority, rung.notify, rung.transfer or "") for rung in part.ladder
-        ],
-        deadline_s=part.deadline_s,
-        caller_digit=part.caller_digit or "",
-        ceilings={name: policy.max_priority for name, policy in settings.ais.items()},
-    )
-
-
 @asynccontextmanager
 async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
-    part = settings.media
-    ports = tuple(int(port) for port in part.udp_ports.split("-")) if part.udp_ports else None
     try:
-        pool = media.Pool(
-            media.MediaSettings(
-                workers=part.workers or os.cpu_count() or 1,
-                udp_ports=(ports[0], ports[1]) if ports else None,
-                public_addresses=part.public_addresses,
-                audiosocket_host=part.audiosocket_host,
-                pbx_addresses=part.pbx_addresses,
-                sip=any(isinstance(one, FreeSwitch) for one in settings.pbx.values()),
-                ice_servers=_ice_servers(part),
-                max_legs_per_worker=part.max_legs_per_worker,
-                suppression=part.suppression,
-                max_lateness_ms=part.max_lateness_ms,
-                captions=settings.captions.backend != "none",
-            )
-        )
+        pool = media.Pool(configured.media_settings(settings))
     except ValueError as error:
         raise StartFailed(f"media.{error}") from None
     try:
@@ -333,15 +262,14 @@ async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
         await pool.__aexit__(None, None, None)
 
 
-async def _pump(pbx: Pbx, registry: Registry) -> None:
-    async for event in pbx.events():
-        registry.apply(event)
-
-
 async def _media(
-    events: AsyncIterator[media.MediaEvent], takeovers: Takeovers, desk: Desk, hub: Hub, store: Store
+    events: AsyncIterator[media.MediaEvent],
+    takeovers: Takeovers,
+    desk: Desk,
+    hub: Hub,
+    intruders: asyncio.Queue[media.Intruder],
 ) -> None:
-    """What the pool tells, to whom it concerns."""
+    """What the pool tells, to whom it concerns. Nothing here waits: a lost leg gives its call back now."""
     async for event in events:
         match event:
             case media.LegUp(leg):
@@ -358,13 +286,21 @@ async def _media(
             case media.Quality(leg, facts):
                 if session := desk.owner(leg):
                     hub.quality(session, leg, asdict(facts))
-            case media.Intruder(peer, uuid, why):
-                log.warning("intruder", peer=peer, why=why)
-                with contextlib.suppress(StoreUnavailable):  # it was turned away; the log has it
-                    number = await store.audit.intent(f"address:{peer}", "intrude", None, {"uuid": uuid, "why": why})
-                    await store.audit.outcome(number, "refused", {})
+            case media.Intruder() as intruder:
+                log.warning("intruder", peer=intruder.peer, why=intruder.why)
+                with contextlib.suppress(asyncio.QueueFull):
+                    intruders.put_nowait(intruder)
             case media.WorkerLost(worker, lost):
                 log.error("media-worker-lost", worker=worker, legs=len(lost))
+
+
+async def _record(intruders: asyncio.Queue[media.Intruder], journal: Journal) -> None:
+    """Puts on record who was turned away, as fast as the disk takes it; the log has all of them."""
+    while True:
+        one = await intruders.get()
+        with contextlib.suppress(StoreUnavailable):
+            number = await journal.intent(f"address:{one.peer}", "intrude", None, {"uuid": one.uuid, "why": one.why})
+            await journal.outcome(number, "refused", {})
 
 
 async def _watchdog(patience: float) -> None:
@@ -383,22 +319,3 @@ def _join_samples(pbxs: Mapping[str, Pbx]) -> list[Sample]:
     return [
         Sample("takeover_joins_total", "Joins that were checked for a stall, and what came of it", "counter", joins)
     ]
-
-
-def _ice_servers(part: Media) -> tuple[media.IceServer, ...]:
-    return tuple(
-        media.IceServer(one.url, one.username, _open(one.credential), _open(one.secret)) for one in part.ice_servers
-    )
-
-
-def _for_browsers(servers: tuple[media.IceServer, ...], name: str) -> list[IceServerJson]:
-    return [_ice_server(one) for one in turn.current(servers, name)]
-
-
-def _ice_server(one: media.IceServer) -> IceServerJson:
-    server: IceServerJson = {"urls": one.url}
-    if one.username is not None:
-        server["username"] = one.username
-    if one.credential is not None:
-        server["credential"] = one.credential
-    return server
