@@ -122,6 +122,7 @@ class Encoder:
 
     Measured (PESQ-WB of ten voices, 16 kHz mono; us per frame): low delay 4.29 and 25, FEC 4.09 and 39, both at
     complexity 0. At complexity 5 it is 4.28 and 41, 4.10 and 138: at these rates nobody hears what that buys.
+    Sound of 8 kHz goes at 40 kbps: PESQ-NB 4.44 and 15 us, where 64 are 4.52 and 18 (the PBX's own G.711 is 3.9).
     """
 
     def __init__(self, *, complexity: int = 0) -> None:
@@ -186,7 +187,8 @@ class Encoder:
         encoder = self._handles[self._application, self._samples] = ctypes.c_void_p(handle)
         self._set(encoder, _SET_COMPLEXITY, self._complexity)
         lossy = self._application == _APPLICATION_VOIP
-        self._set(encoder, _SET_BITRATE, 32_000 if lossy else 64_000)
+        clean = 64_000 if self._samples == SAMPLES else 40_000
+        self._set(encoder, _SET_BITRATE, 32_000 if lossy else clean)
         if lossy:
             self._set(encoder, _SET_INBAND_FEC, 1)
             self._set(encoder, _SET_PACKET_LOSS_PERC, self._expected_loss)

@@ -49,9 +49,6 @@ _PATIENCE = 8
 "Checks in a row without a word from the service: 2 s. Counted, so that being held up is not taken for silence."
 _PR_SET_PDEATHSIG = 1
 _NICE = -10
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 32 << 20
-"Bytes: glibc's own upper limit for the second one."
 
 
 class Worker:
@@ -179,14 +176,6 @@ def _go_first() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
-def _keep_memory() -> None:
-    """Have glibc keep what is freed. Each matrix of a large batch came fresh from the kernel, page by page:
-    62 us per session and tick in a batch of 64, against 38 without (measured)."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # musl and macOS have none
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
-
-
 def _runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -205,7 +194,6 @@ def main() -> None:
     """Entry point; the only argument is the descriptor."""
     _die_with_the_service()
     _go_first()
-    _keep_memory()
     # Ctrl-C in a terminal reaches the whole group; the service decides when we go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="media worker: %(levelname)s %(name)s: %(message)s")
