@@ -29,9 +29,9 @@ _MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""For glibc, others do not mind. What is freed is kept: each matrix of a large batch came fresh from the kernel, page by
-page, 62 us per session and tick in a batch of 64, 38 without. Huge pages, where the kernel gives them to those who ask:
-a tick walks through all the states of all its legs, and 4 to 8 % of the CPU went to finding their pages (measured)."""
+"""For glibc, others do not mind. What is freed is kept: each matrix of a large batch came fresh from the kernel, page
+by page, 62 us per session and tick in a batch of 64, 38 without. Huge pages, where the kernel gives them to those who
+ask: a tick walks through the states of all its legs, and 4 to 8 % of the CPU went to finding their pages (measured)."""
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Request = m.OpenLeg | m.CloseLeg | m.SetLeg | m.OpenPatch | m.ClosePatch
