@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _TICKS_PER_SECOND = 50
 _EARLY = 0.0015
+_SWEEP = 10.0
+"""Seconds after a leg's end that what is left of it is collected (2 ms with 64 legs). A worker makes so little garbage
+that the collector hardly ever comes by itself, and 20 KB for each leg that had ended stayed (measured)."""
 _MANY = 12
 """Patches from which on legs gather in every second phase, where the voice chain has them in larger batches. Each then
 waits up to 5 ms longer for its turn, so the few who leave the core idle stay spread."""
@@ -58,6 +62,7 @@ class Engine:
         self._patches: dict[str, Leg] = {}
         self._taps: dict[str, Tap] = {}
         self._states: dict[str, tuple[bool, bool]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
         self._server = audiosocket.Server(self, frozenset(settings.pbx_addresses))
         self._sip = SipServer(self, self._server) if settings.sip else None
         self._pacer = Pacer(time.monotonic())
@@ -287,6 +292,12 @@ class Engine:
         del self._legs[leg.id]
         self._states.pop(leg.id, None)
         self._tell(LegDown(leg.id, why))
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        gc.collect()
 
     def _run(self, due: Due, now: float) -> None:
         legs = self._phases[due.phase][:]
