@@ -458,7 +458,8 @@ class PanelStub:
             offer = "".join(line for line in offer.splitlines(keepends=True) if not line.startswith("a=candidate"))
         await peer.setRemoteDescription(aiortc.RTCSessionDescription(offer, "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
-        leg = f"leg-{next(self._numbers)}"
+        old = self._legs.get(str(body.get("replace")))
+        leg = f"leg-{next(self._numbers)}" if old is None else str(body["replace"])
         self._legs[leg] = peer
         answer = peer.localDescription.sdp
         if self.udp_blocked:
@@ -471,6 +472,8 @@ class PanelStub:
         async def changed() -> None:
             if peer.connectionState == "connected":
                 await self.push({"kind": "leg", "leg": leg, "up": True, "why": ""})
+                if old is not None:
+                    await old.close()
 
         return web.json_response({"leg": leg, "sdp": answer, "type": "answer"}, status=201)
 

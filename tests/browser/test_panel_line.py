@@ -48,10 +48,25 @@ async def test_the_check_before_duty_names_blocked_udp_and_leads_to_duty(page: P
 
 async def test_sound_that_stops_arriving_is_said(page: Page, stub: PanelStub) -> None:
     await take_over(page, stub)
+    await page.route("**/api/v1/legs", lambda route: route.abort())  # or a new connection brings it back
     stub.stop_sound()
     fault = page.locator('[data-testid="fault"][data-fault="flow"]')
     await expect(fault).to_contain_text("you do not hear the call", timeout=20000)
     await banner(page, "live")
+
+
+async def test_sound_that_stops_arriving_comes_back_by_another_connection(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    leg = await page.evaluate("sessionStorage.getItem('takeover.leg')")
+    async with page.expect_request("**/api/v1/legs") as asked:
+        stub.stop_sound()
+    body = (await asked.value).post_data_json
+    assert body is not None
+    assert body["replace"] == leg
+    await stub.loudest(0.5)
+    await expect(page.locator('[data-testid="fault"]')).to_have_count(0)
+    await banner(page, "live")
+    assert await page.evaluate("sessionStorage.getItem('takeover.leg')") == leg
 
 
 async def test_a_lost_leg_is_opened_again(page: Page, stub: PanelStub) -> None:

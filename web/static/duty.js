@@ -68,7 +68,8 @@ async function exchange(sdp) {
   }
   moving = false;
   sessionStorage.setItem(KEPT.leg, answer.leg);
-  store.dispatch({ type: "line", facts: { id: answer.leg, heard: false } });
+  // The same leg goes on with another connection.
+  if (answer.leg !== store.state.line.id) store.dispatch({ type: "line", facts: { id: answer.leg, heard: false } });
   events.hello();
   return answer;
 }
@@ -197,6 +198,26 @@ export function goOnDuty() {
   return opening;
 }
 
+/** The line's sound has stopped, perhaps for another network: the leg, and with it the call, moves to a new connection. */
+async function renew() {
+  const { id, state } = store.state.line;
+  if (state !== "up" || !id || opening || !mine(store.state)) return; // without a call there is time
+  opening = moveLeg(id).finally(() => (opening = null));
+  await opening;
+}
+
+/** @param {string} id @returns {Promise<boolean>} whether the line is open */
+async function moveLeg(id) {
+  try {
+    await leg.connect(await servers());
+  } catch {
+    return false; // the old one may come back by itself; else it is lost in a moment, and that is said
+  }
+  if (store.state.line.id === id) store.dispatch({ type: "line", facts: { state: "up", heard: true, fault: "" } });
+  else lineLost(); // the server knew the leg no more, and has made another one
+  return store.state.line.state === "up";
+}
+
 async function openLine() {
   store.dispatch({ type: "line", facts: { state: "opening", fault: "", why: "" } });
   if (said !== null) store.dispatch({ type: "notice-over", id: said });
@@ -214,6 +235,7 @@ async function openLine() {
 function lineFailed(error) {
   const { id } = store.state.line;
   moving = false;
+  leg.hangUp();
   meters.stop("call");
   if (id) void api.closeLeg(id).catch(() => {}); // best effort: the server drops a silent leg by itself
   const udp = error instanceof LegError && error.why === "udp";
@@ -320,6 +342,7 @@ function moved() {
 }
 
 leg.addEventListener("lost", lineLost);
+leg.addEventListener("silent", renew);
 leg.addEventListener("microphone", (event) => {
   const gone = /** @type {CustomEvent} */ (event).detail === "gone";
   store.dispatch({ type: "line", facts: { mic: gone ? "gone" : "ok" } });

@@ -18,6 +18,12 @@ const GATHER_MS = 2000;
 const CONNECT_MS = 6000;
 /** "disconnected" heals by itself when only a few checks were lost. */
 const HEAL_MS = 3000;
+/** The server sends each 20 ms, whatever happens: without a packet for so long the network is another one. The server gives
+ * the call back after 2 s without the microphone. */
+const SILENT_MS = 500;
+const LOOK_MS = 100;
+/** So long after the last alarm the next one. */
+const CALM_MS = 5000;
 const STATS_MS = 2000;
 /** So many looks without one new packet, and the sound has stopped: silence has packets too. */
 const STILL = 2;
@@ -25,7 +31,7 @@ const STILL = 2;
 const NOTHING = { rtt: null, jitter: null, loss: null };
 
 /**
- * Fires `lost` (detail: why), `flow` (detail: `Line["flow"]`), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
+ * Fires `silent` when packets stop, `lost` (detail: why), `flow` (detail: `Line["flow"]`), `microphone` (detail: `ok`, `gone`), `devices`, `quality` (detail: `Line["quality"]`),
  * `sound` (detail: MediaStream) and `blocked` when the browser does not let the call's sound play.
  */
 export class AgentLeg extends EventTarget {
@@ -35,8 +41,12 @@ export class AgentLeg extends EventTarget {
   #monitor = null;
   /** @type {RTCPeerConnection|null} */
   #peer = null;
+  /** The connection that is to take its place. @type {RTCPeerConnection|null} */
+  #next = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #healing;
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  #pulse;
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #stats;
   #open = false;
@@ -103,7 +113,7 @@ export class AgentLeg extends EventTarget {
     const [old, oldMonitor] = [this.#mic, this.#monitor];
     this.#mic = stream;
     this.#monitor = monitor;
-    await this.#peer?.getSenders()[0]?.replaceTrack(track);
+    for (const peer of [this.#peer, this.#next]) await peer?.getSenders()[0]?.replaceTrack(track);
     for (const one of [...(old?.getTracks() ?? []), ...(oldMonitor?.getTracks() ?? [])]) one.stop();
     this.setOpen(this.#open);
     this.#tell("microphone", "ok");
@@ -121,27 +131,53 @@ export class AgentLeg extends EventTarget {
   }
 
   /**
-   * Connects to the server. `microphone()` comes first.
+   * Connects to the server. `microphone()` comes first. A connection that stands stays until the new one does.
    * @param {RTCIceServer[]} iceServers
    * @returns {Promise<string>} the leg's id, once sound can flow both ways
    */
   async connect(iceServers) {
     const track = this.#track;
     if (!track || !this.#mic) throw new LegError("missing");
-    this.hangUp();
+    this.#next?.close();
+    this.#tell("over");
     const peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.#next = peer;
+    try {
+      const { receiver } = peer.addTransceiver(track, { direction: "sendrecv", streams: [this.#mic] });
+      await peer.setLocalDescription(await peer.createOffer());
+      await gathered(peer);
+      const answer = await this.exchange(peer.localDescription?.sdp ?? "");
+      if (peer !== this.#next) throw new LegError("closed");
+      await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+      await this.#connected(peer);
+      if (peer !== this.#next) throw new LegError("closed");
+      this.#use(peer, receiver);
+      return answer.leg;
+    } catch (error) {
+      peer.close();
+      if (peer === this.#next) this.#next = null;
+      throw error;
+    }
+  }
+
+  /** From now on this is the connection. @param {RTCPeerConnection} peer @param {RTCRtpReceiver} receiver */
+  #use(peer, receiver) {
+    this.#next = null;
+    this.hangUp();
     this.#peer = peer;
-    peer.addTransceiver(track, { direction: "sendrecv", streams: [this.#mic] });
-    peer.ontrack = (event) => this.#play(event.streams[0] ?? new MediaStream([event.track]));
-    await peer.setLocalDescription(await peer.createOffer());
-    await gathered(peer);
-    const answer = await this.exchange(peer.localDescription?.sdp ?? "");
-    if (peer !== this.#peer) throw new LegError("closed");
-    await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-    await this.#connected(peer);
+    this.#play(new MediaStream([receiver.track]));
     peer.onconnectionstatechange = () => this.#watch(peer);
     this.#stats = setInterval(() => void this.#measure(peer), STATS_MS);
-    return answer.leg;
+    let [packet, since] = [0, performance.now()];
+    this.#pulse = setInterval(() => {
+      const now = performance.now();
+      const last = receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
+      if (last !== packet || last === 0) [packet, since] = [last, Math.max(since, now)];
+      else if (now - since > SILENT_MS) {
+        since = now + CALM_MS;
+        this.#tell("silent");
+      }
+    }, LOOK_MS);
   }
 
   /** @param {RTCPeerConnection} peer @returns {Promise<void>} */
@@ -157,10 +193,12 @@ export class AgentLeg extends EventTarget {
       const done = (error) => {
         clearTimeout(timer);
         peer.removeEventListener("connectionstatechange", look);
+        this.removeEventListener("over", look);
         if (error) reject(error);
         else resolve();
       };
       peer.addEventListener("connectionstatechange", look);
+      this.addEventListener("over", look); // of one's own closing a connection tells nothing
       look();
     });
   }
@@ -222,8 +260,11 @@ export class AgentLeg extends EventTarget {
   hangUp() {
     clearTimeout(this.#healing);
     clearInterval(this.#stats);
+    clearInterval(this.#pulse);
+    this.#next?.close();
     this.#peer?.close();
-    this.#peer = null;
+    this.#next = this.#peer = null;
+    this.#tell("over");
     this.#last = NOTHING;
   }
 
