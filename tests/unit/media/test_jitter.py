@@ -146,6 +146,38 @@ def test_the_sound_after_a_stall_comes_without_the_length_of_the_stall() -> None
     assert max(after) < 80
 
 
+@pytest.mark.parametrize("pauses", [True, False])
+@pytest.mark.parametrize("phase_ms", [1.0, 7.0, 13.0, 19.0])
+@pytest.mark.parametrize("held", [0, 5, 22, 75])
+def test_no_delay_is_left_of_ten_per_cent_of_loss_and_of_a_worker_that_was_held_up_meanwhile(
+    held: int, phase_ms: float, pauses: bool
+) -> None:
+    """Loss until 10 s; the worker neither reads nor ticks from 9 s on for `held` ticks; then a clean network."""
+    chance = random.Random(6)
+    buffer = JitterBuffer()
+    unread: list[int] = []
+    waits: list[tuple[float, float]] = []
+    for tick in range(20 * 50):
+        at = tick * 0.02
+        if at >= 10 or chance.random() >= 0.1:
+            unread.append(tick)
+        if 450 <= tick < 450 + held:
+            continue
+        for number in unread:  # what has come meanwhile is read at one moment, just before the tick
+            buffer.push(number * 960, number.to_bytes(4, "big"), at)
+        unread.clear()
+        now = at + phase_ms / 1000
+        pop = buffer.pop(now, quiet=pauses and tick % 75 < 15)
+        if pop.kind is Kind.PLAY:
+            waits.append((at, now * 1000 - int.from_bytes(pop.payload, "big") * 20))
+    before = mean([wait for at, wait in waits if 5 <= at < 9])
+    assert before < 60
+    # Two seconds until the past is forgotten, and then a pause at most.
+    after = [wait for at, wait in waits if at >= 14]
+    assert len(after) > 290, "nothing else is wrong"
+    assert max(after) < (45 if pauses else 105)
+
+
 def test_timestamps_may_wrap() -> None:
     buffer = JitterBuffer()
     played = play(buffer, lambda _n: 5.0, 4, first_timestamp=(1 << 32) - 50 * 960)
