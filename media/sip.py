@@ -1,11 +1,13 @@
 """A patch by SIP, the worker's side: FreeSWITCH calls us, the user part of the URI is the patch's uuid.
 
 A user agent server that can do nothing else: it answers an expected INVITE at once with PCMU and ends with BYE. Only
-an expected uuid is let in, once, and only from loopback or a named PBX; its RTP too. The PBX ends the leg by itself
-when our RTP stops (`media_timeout`), so that nothing here needs a timer to keep the caller safe.
+an expected uuid is let in, once, and only from loopback or a named PBX; its RTP too. A second call beside each, its
+pulse, gets a packet now and then as the sound goes out: when these stop, the PBX ends both by itself, so that nothing
+here needs a timer to keep the caller safe (docs/decisions/0009).
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import socket
@@ -25,6 +27,13 @@ T1 = 0.5
 "Seconds to the first retransmission (RFC 3261 17.1.1.1)."
 GIVE_UP = 4.0
 "Seconds after which an ACK or an answer to BYE is no longer waited for."
+PULSE = "-pulse"
+"What the name of a patch's pulse ends with."
+_BEATS = 5
+"Ticks from one packet of a pulse to the next: at 100 ms, one that is lost or late ends nobody's call."
+_QUIET = b"\xff" * 160
+_AHEAD_S, _AHEAD_UNTIL_S = (0.006, 0.010, 0.014), 0.017
+"FreeSWITCH has a port for our sound 2 to 5 ms after it has called, and listens to it after 18 to 23 (measured)."
 _SAMPLES = 160
 _HEADER = struct.Struct("!BBHII")
 _METHODS = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE"
@@ -41,15 +50,20 @@ class SipPatch:
         self.counts = PatchCounts()
         self.playout = Playout()
         self.remote = remote
+        self.pulse: tuple[str, int] | None = None
+        "Where the PBX is shown that this patch is alive: packets go there only as its sound goes out."
         self._end = end
         self.halver = Halver()
         self._up = Doubler()
         self._ssrc = random.getrandbits(32)
+        self._ticks = 0
         self._sequence, self._timestamp = random.getrandbits(15), random.getrandbits(31)
         self._heard: tuple[int, int] | None = None
         self._socket = _even_port(host)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
+        for after in _AHEAD_S:
+            self._loop.call_later(after, self._go_ahead)
 
     @property
     def port(self) -> int:
@@ -58,15 +72,30 @@ class SipPatch:
 
     def send(self, sound: Frame) -> None:
         """20 ms of 8 kHz to the PBX; left out if the kernel takes no more."""
-        marker = 0x80 if not self.counts.sent else 0
-        header = _HEADER.pack(0x80, marker | PCMU, self._sequence, self._timestamp, self._ssrc)
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        self._timestamp = (self._timestamp + _SAMPLES) & 0xFFFFFFFF
+        header = self._header()
+        self._ticks += 1
         try:
             self._socket.sendto(header + ulaw.encode(sound), self.remote)
             self.counts.sent += 1
+            if self.pulse is not None and self._ticks % _BEATS == 0:
+                self._socket.sendto(header + _QUIET, self.pulse)
         except OSError:  # also of a PBX that has just closed its port: its BYE, or nobody's, ends the patch
             self.counts.unsent += 1
+
+    def _header(self) -> bytes:
+        """Of the next packet. No marker, since we leave nothing out (RFC 3551 4.1)."""
+        header = _HEADER.pack(0x80, PCMU, self._sequence, self._timestamp, self._ssrc)
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._timestamp = (self._timestamp + _SAMPLES) & 0xFFFFFFFF
+        return header
+
+    def _go_ahead(self) -> None:
+        """FreeSWITCH throws away what came before it listens to a leg. If that is one packet alone, the next one goes
+        the same way: so some without sound go ahead, or the agent would be heard a frame later (measured). One that
+        is late itself stays away: it would be played, and delay all that follows."""
+        if self._socket.fileno() >= 0 and time.monotonic() < self.accepted + _AHEAD_UNTIL_S:
+            with contextlib.suppress(OSError):  # as in `send`
+                self._socket.sendto(self._header() + _QUIET, self.remote)
 
     def receive(self) -> Frame:
         """20 ms from the PBX."""
@@ -90,7 +119,7 @@ class SipPatch:
                 data, peer = self._socket.recvfrom(2048)
             except OSError:  # nothing left to read, or word of a closed port at the other end
                 return
-            if peer[0] == self.remote[0]:
+            if peer[0] == self.remote[0] and peer != self.pulse:
                 self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -123,10 +152,10 @@ class Listener(Protocol):
 
 
 class _Dialog:
-    """One call from the PBX."""
+    """One call from the PBX: a patch, or its pulse."""
 
-    def __init__(self, invite: SipMessage, peer: tuple[str, int], patch: SipPatch) -> None:
-        self.invite, self.peer, self.patch = invite, peer, patch
+    def __init__(self, invite: SipMessage, peer: tuple[str, int], patch: SipPatch, pulse: bool = False) -> None:
+        self.invite, self.peer, self.patch, self.pulse = invite, peer, patch, pulse
         self.tag = secrets.token_hex(4)
         self.version = 1
         self.acknowledged = False
@@ -184,7 +213,7 @@ class SipServer(asyncio.DatagramProtocol):
             self._request(message, peer, dialog)
 
     def error_received(self, exc: Exception) -> None:
-        """The PBX's port is closed (ICMP): retransmissions and `media_timeout` deal with it."""
+        """The PBX's port is closed (ICMP): retransmissions and the pulse deal with it."""
 
     def _request(self, m: SipMessage, peer: tuple[str, int], dialog: _Dialog | None) -> None:
         known = dialog is not None and not dialog.over
@@ -210,6 +239,9 @@ class SipServer(asyncio.DatagramProtocol):
         if remote is None or not self._guests.permits(remote[0]):
             self._reply(m, peer, 488, "Not Acceptable Here")
             return
+        if m.user.endswith(PULSE):
+            self._accompany(m, peer, remote)
+            return
         try:
             self._guests.admit(m.user)
         except Malformed as fault:
@@ -221,18 +253,36 @@ class SipServer(asyncio.DatagramProtocol):
         except OSError:
             self._reply(m, peer, 500, "No Port")
             return
-        dialog = self._dialogs[m["call-id"]] = _Dialog(m, peer, patch)
-        accepted = self._reply(m, peer, 200, "OK", dialog, answer(self._host, patch.port, dialog.version))
-        self._repeat(dialog, accepted, T1, time.monotonic() + GIVE_UP)
+        self._accept(_Dialog(m, peer, patch))
         self._listener.patch_opened(patch)
+
+    def _accompany(self, m: SipMessage, peer: tuple[str, int], remote: tuple[str, int]) -> None:
+        """The pulse of a patch: a call that only shows the PBX that we are alive. Where none is open there is none."""
+        name = m.user.removesuffix(PULSE)
+        patch = next((one.patch for one in self._dialogs.values() if one.patch.id == name and not one.over), None)
+        if patch is None or patch.pulse is not None:
+            self._reply(m, peer, 404, "Not Found")
+            return
+        patch.pulse = remote
+        self._accept(_Dialog(m, peer, patch, pulse=True))
+
+    def _accept(self, dialog: _Dialog) -> None:
+        m, peer = dialog.invite, dialog.peer
+        self._dialogs[m["call-id"]] = dialog
+        accepted = self._reply(m, peer, 200, "OK", dialog, answer(self._host, dialog.patch.port, dialog.version))
+        self._repeat(dialog, accepted, T1, time.monotonic() + GIVE_UP)
 
     def _again(self, m: SipMessage, peer: tuple[str, int], dialog: _Dialog) -> None:
         """A re-INVITE: the sound goes elsewhere, or on as it was."""
-        remote = media_address(m.body) if m.body else dialog.patch.remote
+        kept = dialog.patch.pulse if dialog.pulse else dialog.patch.remote
+        remote = media_address(m.body) if m.body else kept
         if remote is None or not self._guests.permits(remote[0]):
             self._reply(m, peer, 488, "Not Acceptable Here", dialog)
             return
-        dialog.patch.remote = remote
+        if dialog.pulse:
+            dialog.patch.pulse = remote
+        else:
+            dialog.patch.remote = remote
         dialog.version += 1
         self._reply(m, peer, 200, "OK", dialog, answer(self._host, dialog.patch.port, dialog.version))
 
@@ -241,16 +291,26 @@ class SipServer(asyncio.DatagramProtocol):
     def _over(self, dialog: _Dialog, why: str) -> None:
         """The PBX has ended the call, or never confirmed it."""
         ended, dialog.over = dialog.over, True
-        dialog.patch.mute()
         self._forget(dialog)
+        if dialog.pulse:
+            dialog.patch.pulse = None
+            return
+        dialog.patch.mute()
         if not ended:
+            self._end_pulse(dialog.patch)
             self._listener.patch_closed(dialog.patch, why)
+
+    def _end_pulse(self, patch: SipPatch) -> None:
+        for dialog in [one for one in self._dialogs.values() if one.pulse and one.patch is patch]:
+            self._bye(dialog.invite["call-id"])
 
     def _bye(self, call: str) -> None:
         dialog = self._dialogs.get(call)
         if dialog is None or dialog.over:
             return
         dialog.over = True
+        if not dialog.pulse:
+            self._end_pulse(dialog.patch)
         invite = dialog.invite
         fields = [
             ("Via", f"SIP/2.0/UDP {self._host}:{self.port};branch=z9hG4bK{secrets.token_hex(8)};rport"),

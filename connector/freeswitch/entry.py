@@ -1,8 +1,10 @@
 """How an agent's leg comes into a mode, in the order in which nothing can go wrong for the caller: the floor, what puts
 all right at the leg's end, the mute, the agent's voice; and back the other way."""
 
+import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from ..adapter.guards import encoded
 from ..domain.calls import Mode, Topology, call_id
@@ -13,6 +15,8 @@ from .facts import Agent
 from .ground import Ground, Lent
 from .legs import Legs
 
+DIAL_S = 5
+"""How long FreeSWITCH tries to reach the media worker."""
 _GONE = (
     "no such channel",
     "conference nobody not found",
@@ -57,39 +61,99 @@ class Entry:
         return self.before is not None and self.before.speaks
 
 
-async def enter(entry: Entry) -> None:
-    """Brings a leg that eavesdrops on the caller into its mode. Raises `AlreadyTaken`, `ChannelGone`, `VerbRefused`,
-    `PbxTimeout`, `PbxUnavailable`; then, and when it is cancelled, the caller must `undo`."""
+async def take_floor(entry: Entry) -> Lent:
+    """Makes the leg the one that may speak, also before there is one. Returns what it will change about the call.
+    Raises `AlreadyTaken`, `PbxTimeout`, `PbxUnavailable`."""
     connection, agent = entry.connection, entry.agent
+    speaker = await floor.take(connection, agent)
+    if speaker is not None:
+        await floor.refuse(connection, agent, entry.before, speaker)
+        raise _taken(entry, speaker)
+    return await _lent(connection, entry.where)
+
+
+async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, pulse: str) -> None:
+    """Brings a new leg into its mode, with its `pulse` beside it; `lent` is given where it has the floor.
+
+    FreeSWITCH looks every 20 ms whether the leg has answered, and only then lets it eavesdrop; a speaker aloud at once
+    (`wire.originate`). Those 20 ms are used: as soon as the leg answers, what puts all right at its end is armed, the
+    AI is silenced, and the pulse is dialled. Raises as `change` does.
+    """
+    connection, agent = entry.connection, entry.agent
+    pulsing: asyncio.Task[str] | None = None
+    try:
+        with entry.legs.dialling(agent.patch) as answered:
+            either: list[asyncio.Future[Any]] = [dialling, answered]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            early = lent is not None and not dialling.done()
+            if lent is not None and early:
+                await _arm(entry, lent)
+            if not dialling.done():
+                pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
+            _check_dialled(entry, await asyncio.shield(dialling))
+            if entry.legs.is_unwanted(agent.patch):
+                raise ChannelGone(connection.pbx, agent.patch)
+        if lent is None:
+            await connection.api(*wire.deadman(agent.patch, entry.policy.deadman_s, now()))
+        elif not early:
+            await _arm(entry, lent)
+        if lent is not None and entry.where.here and not await attach.is_right(connection, entry.where):
+            await _in_order(entry, *(_silencing(entry) if agent.mode is Mode.TAKEOVER else ()))
+        if agent.mode is Mode.WHISPER:
+            await _say_mode(entry)
+        _check_dialled(entry, await (pulsing or connection.job(pulse, DIAL_S + 1)))
+    finally:
+        if pulsing is not None:
+            pulsing.cancel()
+            await asyncio.gather(pulsing, return_exceptions=True)
+    await _finish(entry)
+
+
+def _check_dialled(entry: Entry, result: str) -> None:
+    if not result.startswith("+OK"):
+        why = f"the agent leg could not be connected ({result.removeprefix('-ERR').strip() or 'no reason'})"
+        raise VerbRefused(entry.connection.pbx, entry.verb, why)
+
+
+async def change(entry: Entry) -> None:
+    """Brings a leg that eavesdrops on the caller into another mode. Raises `AlreadyTaken`, `ChannelGone`,
+    `VerbRefused`, `PbxTimeout`, `PbxUnavailable`; then, and when it is cancelled, the caller must `undo`."""
     if entry.begins:
-        speaker = await floor.take(connection, agent)
-        if speaker is not None:
-            await floor.refuse(connection, agent, entry.before, speaker)
-            raise AlreadyTaken(call_id(connection.pbx, agent.call), speaker or "another service")
-        await _begin(entry)
-    elif entry.before is None:
-        await connection.api(*wire.deadman(agent.patch, entry.policy.deadman_s, now()))
-    elif agent.mode is Mode.TAKEOVER and entry.before is not Mode.TAKEOVER:
+        lent = await take_floor(entry)
+        if entry.where.here and not await attach.is_right(entry.connection, entry.where):
+            await _in_order(entry)
+        await _arm(entry, lent)
+    elif entry.agent.mode is Mode.TAKEOVER and entry.before is not Mode.TAKEOVER:
         await _silence(entry)
-    if entry.before is not None or agent.mode is not Mode.MONITOR:
-        reply = await connection.send(wire.eavesdrop(agent.patch, agent.mode))
-        if not reply["reply-text"].startswith("+OK"):
-            raise refused(connection.pbx, entry.verb, reply["reply-text"])
+    await _say_mode(entry)
+    await _finish(entry)
+
+
+async def _in_order(entry: Entry, *mute: str) -> None:
+    await attach.renew(entry.connection, entry.legs, entry.where, entry.agent.patch, *mute)
+    if not await attach.is_right(entry.connection, entry.where, last=True):
+        why = "the media bugs on the caller's channel are not in order"
+        raise VerbRefused(entry.connection.pbx, entry.verb, why)
+
+
+async def _say_mode(entry: Entry) -> None:
+    reply = await entry.connection.send(wire.eavesdrop(entry.agent.patch, entry.agent.mode))
+    if not reply["reply-text"].startswith("+OK"):
+        raise refused(entry.connection.pbx, entry.verb, reply["reply-text"])
+
+
+async def _finish(entry: Entry) -> None:
     await _settle(entry)
+    agent = entry.agent
     entry.legs.enter(agent)
     said = {"call": agent.call, "patch": agent.patch, "instance": agent.instance, "mode": agent.mode.value}
-    await connection.send(wire.event("takeover::mode", **said, name=encoded(agent.name)))
+    await entry.connection.send(wire.event("takeover::mode", **said, name=encoded(agent.name)))
 
 
-async def _begin(entry: Entry) -> None:
-    """Arms the leg to give the call back at its end, then silences the AI where that is asked for."""
+async def _arm(entry: Entry, lent: Lent) -> None:
+    """Arms the leg to give the call back at its end, then silences the AI where that is asked for; in one go."""
     connection, agent, where = entry.connection, entry.agent, entry.where
     patch, caller = agent.patch, agent.call
-    if where.here and not await attach.is_right(connection, where):
-        await attach.renew(connection, entry.legs, where, patch)
-        if not await attach.is_right(connection, where, last=True):
-            raise VerbRefused(connection.pbx, entry.verb, "the media bugs on the caller's channel are not in order")
-    lent = await _lent(connection, where)
     commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
     commands += [
         ground.give_back(where, patch, lent),
@@ -100,9 +164,16 @@ async def _begin(entry: Entry) -> None:
         commands.append(f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}")
     if lent.watched:
         commands.append(ground.watch_the_ai(where))
-    await connection.api(*commands)
-    if agent.mode is Mode.TAKEOVER:
-        await _silence(entry)
+    silence = _silencing(entry) if agent.mode is Mode.TAKEOVER else []
+    said = await connection.api(*commands, f"hash select/{wire.CONTEXT}/{caller}", *silence)
+    if said[len(commands)] != patch:
+        raise _taken(entry, "")
+    if silence:
+        _check_silence(entry, said[len(commands) + 1])
+
+
+def _taken(entry: Entry, speaker: str) -> AlreadyTaken:
+    return AlreadyTaken(call_id(entry.connection.pbx, entry.agent.call), speaker or "another service")
 
 
 async def _lent(connection: Connection, where: Ground) -> Lent:
@@ -123,14 +194,19 @@ def _noted(lent: Lent) -> dict[str, str]:
     return {"after": lent.after, "watched": "yes" if lent.watched else ""}
 
 
-async def _silence(entry: Entry) -> None:
-    connection, where, patch = entry.connection, entry.where, entry.agent.patch
-    commands = [ground.mute(where, patch)]
-    if entry.policy.deaf and not where.own:
-        commands.append(ground.deafen(where, patch))
-    muted, *_ = await connection.api(*commands)
+def _silencing(entry: Entry) -> list[str]:
+    mute = [ground.mute(entry.where, entry.agent.patch)]
+    return [*mute, ground.deafen(entry.where, entry.agent.patch)] if entry.policy.deaf and not entry.where.own else mute
+
+
+def _check_silence(entry: Entry, muted: str) -> None:
     if muted.startswith("-"):  # `conference ... relate` says nothing when all is well
-        check(connection.pbx, muted, "engage", where.ai or where.caller)
+        check(entry.connection.pbx, muted, "engage", entry.where.ai or entry.where.caller)
+
+
+async def _silence(entry: Entry) -> None:
+    muted, *_ = await entry.connection.api(*_silencing(entry))
+    _check_silence(entry, muted)
 
 
 async def _settle(entry: Entry) -> None:
@@ -149,6 +225,7 @@ async def _settle(entry: Entry) -> None:
         commands += [
             f"uuid_setvar {patch} takeover_armed",
             f"uuid_setvar {patch} api_hangup_hook",
+            *wire.quiet(patch),
             f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}",
         ]
     if agent.mode is Mode.TAKEOVER and entry.policy.ends:

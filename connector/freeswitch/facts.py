@@ -40,7 +40,7 @@ class Channel:
     caller_name: str
     since: datetime
     role: str = ""
-    """``ai`` where the dialplan marks it so, ``agent`` on legs of ours."""
+    """``ai`` where the dialplan marks it so, ``agent`` and ``pulse`` on legs of ours."""
     bypassed: bool = False
     flows: bool = False
     """Whether FreeSWITCH sends silence to it while nothing else is sent."""
@@ -152,7 +152,7 @@ class State:
 
 def ai_name(state: State, channel: Channel) -> str | None:
     """What the AI on this channel is called; None when it is none."""
-    if channel.role == "agent":
+    if channel.role in ("agent", "pulse"):
         return None
     named = recognised(state.rules, channel.name)
     return nameless(state.rules) if named is None and channel.role == "ai" else named

@@ -11,12 +11,14 @@ from .facts import Agent
 from .ground import Ground, audible
 
 GONE_STEP_S, GONE_STEPS = 0.05, 40
+COMING_S = 0.5
+"""For how long a key may wait for its leg: the two are asked for in one breath."""
 
 
 async def take(connection: Connection, agent: Agent) -> str | None:
     """Takes the floor for a leg. None when it has it, else the name of who speaks, empty if he has none.
 
-    A key whose leg is gone (its hook never ran) keeps nobody out.
+    A key whose leg is gone (its hook never ran) keeps nobody out; but a leg may also be about to come.
     """
     key, holder = f"{wire.CONTEXT}/{agent.call}", ""
     for _ in range(2):
@@ -25,12 +27,20 @@ async def take(connection: Connection, agent: Agent) -> str | None:
             return None
         if not wire.is_id(holder):
             return ""
-        [alive] = await connection.api(f"uuid_exists {holder}")
-        if alive == "true":
+        if await _is_there(connection, holder):
             break
         await connection.api(f"hash delete_ifmatch/{key}/{holder}")
     [name] = await connection.api(f"uuid_getvar {holder} takeover_name")
     return "" if name.startswith("-ERR") or name == wire.UNSET else decoded(name)
+
+
+async def _is_there(connection: Connection, leg: str) -> bool:
+    for pause in (COMING_S, 0.0):
+        [there] = await connection.api(f"uuid_exists {leg}")
+        if there == "true":
+            return True
+        await asyncio.sleep(pause)
+    return False
 
 
 async def refuse(connection: Connection, agent: Agent, was: Mode | None, speaker: str) -> None:
@@ -48,7 +58,7 @@ async def refuse(connection: Connection, agent: Agent, was: Mode | None, speaker
 
 async def kill(connection: Connection, patches: Sequence[str]) -> None:
     """Ends legs, whether they are there or not."""
-    await connection.api(*(f"uuid_kill {patch}" for patch in patches))
+    await connection.api(*(f"uuid_kill {leg}" for patch in patches for leg in (patch, wire.pulse_of(patch))))
 
 
 async def undo(connection: Connection, where: Ground, patch: str) -> None:

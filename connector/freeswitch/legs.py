@@ -21,7 +21,7 @@ class Legs:
     def __init__(self, pbx: str) -> None:
         self._pbx = pbx
         self._here: dict[str, Agent | None] = {}
-        self._dialling: set[str] = set()
+        self._dialling: dict[str, asyncio.Future[None]] = {}
         self._unwanted: set[str] = set()
         self._watchers: Watchers[Message] = Watchers(pbx)
         self._ended: set[str] | None = None
@@ -30,9 +30,11 @@ class Legs:
         """Takes one event; only notes and wakes."""
         if message.event == "MEDIA_BUG_START" and message["media-bug-function"] == "eavesdrop":
             self._watchers.tell(message["unique-id"], message)
+        patch = message["unique-id"]
+        if message.event == "CHANNEL_ANSWER" and patch in self._dialling and not self._dialling[patch].done():
+            self._dialling[patch].set_result(None)
         if message.event != "CHANNEL_HANGUP_COMPLETE":
             return
-        patch = message["unique-id"]
         if self._ended is not None:
             self._ended.add(patch)
         self._here.pop(patch, None)
@@ -58,13 +60,14 @@ class Legs:
             self._ended = None
 
     @contextmanager
-    def dialling(self, patch: str) -> Iterator[None]:
-        """While the leg is being originated, its channel may still come."""
-        self._dialling.add(patch)
+    def dialling(self, patch: str) -> Iterator[asyncio.Future[None]]:
+        """While the leg is being originated, its channel may still come; the future is done when it has answered."""
+        answered = self._dialling[patch] = asyncio.get_running_loop().create_future()
         try:
-            yield
+            yield answered
         finally:
-            self._dialling.discard(patch)
+            answered.cancel()
+            self._dialling.pop(patch, None)
             self._unwanted.discard(patch)
 
     def refuse(self, patch: str) -> None:

@@ -23,7 +23,7 @@ from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
 from .admission import admit, recheck
 from .client import Address, Connection, load
-from .entry import Entry, Policy, check, enter, is_gone, now, renewed
+from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, now, renewed, take_floor
 from .facts import PAIRED, Agent, State
 from .ground import OURS, Ground
 from .legs import Legs
@@ -33,8 +33,6 @@ from .wire import Message
 
 log = structlog.get_logger(__name__)
 
-ORIGINATE_S = 5
-"""How long FreeSWITCH tries to reach the media worker."""
 MEDIA_TIMEOUT_MS = 800
 """Silence of the worker after which FreeSWITCH itself ends the leg: with 1000 the AI is back after 1045 (measured)."""
 DIGIT_MS = 120
@@ -238,31 +236,29 @@ class FreeSwitchPbx:
                 raise ChannelGone(self._name, channel)
         if where.here:
             await attach.place(connection, where)
-        command = wire.originate(
-            wire.Patch(
-                host=endpoint.host,
-                port=endpoint.sip_port,
-                uuid=patch,
-                caller=caller,
-                instance=self._instance,
-                profile=self._settings.sip_profile,
-                media_timeout_ms=self._settings.media_timeout_ms,
-                timeout_s=ORIGINATE_S,
-                name=name,
-            )
+        leg = wire.Patch(
+            host=endpoint.host,
+            port=endpoint.sip_port,
+            uuid=patch,
+            caller=caller,
+            instance=self._instance,
+            profile=self._settings.sip_profile,
+            media_timeout_ms=self._settings.media_timeout_ms,
+            timeout_s=DIAL_S,
+            name=name,
+            speaks=mode.speaks,
         )
-        with self._legs.dialling(patch):
-            result = await connection.job(command, ORIGINATE_S + 1)
-            if not result.startswith("+OK"):
-                why = f"the agent leg could not be connected ({result.removeprefix('-ERR').strip() or 'no reason'})"
-                raise VerbRefused(self._name, "engage", why)
-            if self._legs.is_unwanted(patch):
-                await connection.api(f"uuid_kill {patch}")
-                raise ChannelGone(self._name, patch)
+        command, pulse = wire.originate(leg), wire.pulse(leg)
+        agent = Agent(caller, patch, self._instance, mode, name)
+        entry = Entry(connection, self._legs, agent, where, self._policy(caller), before=None)
+        dialling: asyncio.Task[str] | None = None
         try:
-            await self._enter(connection, Agent(caller, patch, self._instance, mode, name), where, before=None)
-        except BaseException:  # also a cancellation: a leg that nobody knows of must not stay in the call
-            self._chores.start(floor.kill(connection, [patch]))
+            lent = await take_floor(entry) if mode.speaks else None
+            dialling = asyncio.create_task(connection.job(command, DIAL_S + 1))
+            await bring(entry, dialling, lent, pulse)
+        except BaseException as fault:  # also a cancellation: a leg that nobody knows of must not stay in the call
+            has_floor = mode.speaks and not isinstance(fault, AlreadyTaken)
+            self._chores.start(self._abandon(entry, dialling, has_floor=has_floor))
             raise
         return Engaged(call.id, patch, patch, mode)
 
@@ -278,7 +274,15 @@ class FreeSwitchPbx:
         if agent is None or tracked is None:
             raise ChannelGone(self._name, patch)
         where = self._ground(caller)
-        await self._enter(connection, replace(agent, mode=mode), where, before=agent.mode)
+        entry = Entry(connection, self._legs, replace(agent, mode=mode), where, self._policy(caller), before=agent.mode)
+        try:
+            await change(entry)
+        except AlreadyTaken:
+            raise
+        except BaseException:  # also a cancellation: half of it must not stay done
+            if mode.speaks:
+                self._chores.start(floor.undo(connection, where, patch))
+            raise
         return replace(engaged, channel=patch, mode=mode)
 
     async def renew(self, engaged: Engaged) -> None:
@@ -368,16 +372,14 @@ class FreeSwitchPbx:
 
     # ---- how a leg comes into a mode ----
 
-    async def _enter(self, connection: Connection, agent: Agent, where: Ground, before: Mode | None) -> None:
-        entry = Entry(connection, self._legs, agent, where, self._policy(agent.call), before)
-        try:
-            await enter(entry)
-        except AlreadyTaken:
-            raise
-        except BaseException:  # also a cancellation: half of it must not stay done
-            if agent.mode.speaks:
-                self._chores.start(floor.undo(connection, where, agent.patch))
-            raise
+    async def _abandon(self, entry: Entry, dialling: asyncio.Task[str] | None, *, has_floor: bool) -> None:
+        """Ends a leg that did not come into its mode, also one still being dialled, and undoes what was done for it."""
+        if dialling is not None:
+            await asyncio.gather(dialling, return_exceptions=True)
+        if has_floor:
+            await floor.undo(entry.connection, entry.where, entry.agent.patch)
+        elif dialling is not None:
+            await floor.kill(entry.connection, [entry.agent.patch])
 
     def _policy(self, caller: str) -> Policy:
         tracked = self._state.calls.get(caller)

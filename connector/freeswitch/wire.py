@@ -34,6 +34,7 @@ CONTEXT = "takeover"
 EXTENSIONS = ("takeover_pair", "takeover_hold", "takeover_fallback")
 """What our dialplan include must define on the PBX before anybody can engage."""
 DEADMAN_CAUSE = "RECOVERY_ON_TIMER_EXPIRE"
+SILENT_CAUSE = "MEDIA_TIMEOUT"
 UNSET = "_undef_"
 """What `uuid_getvar` says of a variable that is not set."""
 
@@ -191,20 +192,20 @@ class Patch:
     timeout_s: int
     name: str = ""
     codecs: str = "PCMU"
+    speaks: bool = False
 
 
 def originate(patch: Patch) -> str:
-    """The command that brings an agent's leg to a caller, in monitor: it hears both, and nobody hears it."""
-    port = allowed("port", str(patch.port))
+    """The command that brings an agent's leg to a caller: it hears both, and nobody hears it. One that `speaks` is
+    heard by both from its first packet on, if it has the floor at that moment: told so later, it is heard later.
+
+    Without a timer FreeSWITCH passes each packet on as it comes, and not at its own next tick but one: 20 to 40 ms
+    sooner. But then it waits for the next one without ever looking at the time; so there is a `pulse` beside the leg.
+    """
     uuid, caller = allowed("uuid", patch.uuid), allowed("unique id", patch.caller)
     variables = {
-        "origination_uuid": uuid,
-        "origination_caller_id_number": "takeover",
-        "origination_caller_id_name": "takeover",
-        "originate_timeout": str(patch.timeout_s),
-        "ignore_early_media": "true",
-        "absolute_codec_string": patch.codecs,
-        "media_timeout": str(patch.media_timeout_ms),
+        "rtp_timer_name": "none",
+        "api_reporting_hook": f"'uuid_kill {pulse_of(uuid)}'",
         "eavesdrop_enable_dtmf": "false",
         "takeover_role": "agent",
         "takeover_call": caller,
@@ -212,9 +213,49 @@ def originate(patch: Patch) -> str:
     }
     if patch.name:
         variables["takeover_name"] = encoded(patch.name)
-    listed = ",".join(f"{name}={value}" for name, value in variables.items())
-    target = f"sofia/{allowed('profile', patch.profile)}/sip:{uuid}@{allowed('host', patch.host)}:{port}"
-    return f"originate {{{listed}}}{target} &eavesdrop({caller})"
+    if patch.speaks:
+        aloud = f"${{cond(x${{hash(select/{CONTEXT}/{caller})}} == x{uuid} ? true : false)}}"
+        variables |= dict.fromkeys(_ALOUD, aloud)
+    return f"{'expand ' if patch.speaks else ''}{_dial(patch, uuid, variables)} &eavesdrop({caller})"
+
+
+def pulse(patch: Patch) -> str:
+    """The command that brings a second leg, which nobody hears and which hears nobody, from the same worker. It is read
+    by a timer, so FreeSWITCH ends it soon after the worker's last packet (`media_timeout`), and with it the agent's."""
+    variables = {
+        "media_timeout": str(patch.media_timeout_ms),
+        "api_hangup_hook": f"'uuid_kill {allowed('uuid', patch.uuid)} {SILENT_CAUSE}'",
+        "takeover_role": "pulse",
+    }
+    return f"{_dial(patch, pulse_of(patch.uuid), variables)} &park()"
+
+
+def pulse_of(patch: str) -> str:
+    """The uuid of a leg's pulse; `media.sip` knows it by this name."""
+    return f"{patch}-pulse"
+
+
+def _dial(patch: Patch, uuid: str, variables: Mapping[str, str]) -> str:
+    wanted = {
+        "origination_uuid": uuid,
+        "origination_caller_id_number": "takeover",
+        "origination_caller_id_name": "takeover",
+        "originate_timeout": str(patch.timeout_s),
+        "ignore_early_media": "true",
+        "absolute_codec_string": patch.codecs,
+        **variables,
+    }
+    listed = ",".join(f"{name}={value}" for name, value in wanted.items())
+    host, port = allowed("host", patch.host), allowed("port", str(patch.port))
+    return f"originate {{{listed}}}sofia/{allowed('profile', patch.profile)}/sip:{uuid}@{host}:{port}"
+
+
+_ALOUD = "eavesdrop_whisper_aleg", "eavesdrop_whisper_bleg"
+
+
+def quiet(leg: str) -> list[str]:
+    """Lets a leg that has to eavesdrop anew be heard by nobody."""
+    return [f"uuid_setvar {leg} {name}" for name in _ALOUD]
 
 
 def again(caller: str) -> str:

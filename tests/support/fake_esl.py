@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _CALLABLE = re.compile(r"\$\{(\w+)\(([^${}()]*(?:\([^${}()]*\)[^${}()]*)*)\)\}")
 
 
+LOOKS_EVERY_S = 0.02
+"""How often `originate` looks whether a leg has answered."""
+
+
 @dataclass(eq=False)
 class FakeChannel:
     """One channel; `peer` is whom it is bridged with, `target` whom it eavesdrops on."""
@@ -96,8 +100,10 @@ class FakeFreeSwitch(EslServer):
         if gone.target in self.channels:
             self.bug(self.channels[gone.target], "eavesdrop", begins=False)
         if (hook := gone.variables.get("api_hangup_hook")) is not None:
-            self.expand(hook)
+            self.api(self.expand(hook))
         self.tell("CHANNEL_HANGUP_COMPLETE", gone, **{"Hangup-Cause": cause})
+        if (hook := gone.variables.get("api_reporting_hook")) is not None:
+            self.api(self.expand(hook))
         for spy in [one.uuid for one in self.channels.values() if one.target == channel]:
             self.hangup(spy)
         other = self.channels.get(gone.peer)
@@ -193,13 +199,36 @@ class FakeFreeSwitch(EslServer):
             case "bgapi":
                 line, _, job = rest.partition("\nJob-UUID: ")
                 session.write(reply(f"+OK Job-UUID: {job}"))
-                session.write(told("BACKGROUND_JOB", self.api(line), **{"Job-UUID": job}))
+                said = self.api(line)
+                if said.startswith("+OK") and "originate" in line:
+                    later = asyncio.get_running_loop().call_later
+                    self._timers.append(later(LOOKS_EVERY_S, self._answered, session, job, said))
+                else:
+                    session.write(told("BACKGROUND_JOB", said, **{"Job-UUID": job}))
             case "sendevent":
                 headers = dict(line.split(": ", 1) for line in rest.split("\n")[1:])
                 session.write(reply())
                 self._sent(headers)
             case _:
                 session.write(reply("-ERR command not found"))
+
+    def _answered(self, session: Session, job: str, said: str) -> None:
+        """`originate` looks: a leg that is still there begins to eavesdrop, or parks."""
+        leg = self.channels.get(said.removeprefix("+OK ").strip())
+        if leg is None:
+            said = "-ERR ORIGINATOR_CANCEL\n"
+        elif leg.place == "park":
+            leg.place = ""
+        elif leg.place not in self.channels:
+            self.hangup(leg.uuid)
+        else:
+            leg.target, leg.place = leg.place, ""
+            self._eavesdrop(leg)
+        session.write(told("BACKGROUND_JOB", said, **{"Job-UUID": job}))
+
+    def _eavesdrop(self, leg: FakeChannel) -> None:
+        leg.keys = "3" if leg.variables.get("eavesdrop_whisper_bleg") == "true" else "0"
+        self.bug(self.channels[leg.target], "eavesdrop")
 
     def _sent(self, headers: dict[str, str]) -> None:
         leg = self.channels.get(headers.get("unique-id", ""))
@@ -261,8 +290,7 @@ class FakeFreeSwitch(EslServer):
                 self.hangup(channel.uuid, *words[:1])
             case "uuid_transfer" if words[0].startswith("eavesdrop:"):
                 self.bug(self.channels[channel.target], "eavesdrop", begins=False)
-                channel.keys = "0"
-                self.bug(self.channels[channel.target], "eavesdrop")
+                self._eavesdrop(channel)
             case "uuid_transfer":
                 other, channel.peer = self.channels.get(channel.peer), ""
                 if other is not None:
@@ -312,16 +340,13 @@ class FakeFreeSwitch(EslServer):
         return "+OK Added: 1\n"
 
     def _originate(self, line: str) -> str:
-        found = re.fullmatch(r"\{([^}]*)\}(sofia/\S+) &eavesdrop\(([^)]+)\)", line)
+        found = re.fullmatch(r"\{([^}]*)\}(sofia/\S+) &(?:eavesdrop|park)\(([^)]*)\)", line)
         if found is None or self.refuses:
             return "-ERR NO_ROUTE_DESTINATION\n"
-        variables = dict(pair.split("=", 1) for pair in found[1].split(","))
+        variables = {name: value.strip("'") for name, _, value in (p.partition("=") for p in found[1].split(","))}
         leg = self._create(found[2].replace("sip:", ""), variables, variables["origination_uuid"])
-        if found[3] not in self.channels:
-            self.hangup(leg.uuid)
-        else:
-            leg.target = found[3]
-            self.bug(self.channels[found[3]], "eavesdrop")
+        leg.place = found[3] or "park"
+        self.tell("CHANNEL_ANSWER", leg)
         return f"+OK {variables['origination_uuid']}\n"
 
     def _show(self, what: str) -> str:

@@ -1,20 +1,25 @@
 """Whatever dies under a live takeover, FreeSWITCH itself puts it right: without the service where it says so."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
 from connector.domain.calls import Mode
-from connector.domain.events import CallChanged
+from connector.domain.events import AgentGone, CallChanged
+from connector.freeswitch import wire
 from tests.contract.under_test import followed
 from tests.support.agent import Reply
-from tests.support.fleet import fleet
-from tests.support.freeswitch import RULE, TOPOLOGIES, FsLab, Instance
+from tests.support.fleet import RemoteAgent, fleet
+from tests.support.freeswitch import RULE, TOPOLOGIES, FsCall, FsLab, Instance
 from tests.support.hearing import first_heard
-from tests.support.processes import children, kill
+from tests.support.processes import children
 from tests.support.server import Server
 from web.demo.tones import AGENT_HZ, AI_HZ
 from web.demo.voice import Recording
@@ -47,9 +52,8 @@ async def test_a_silent_worker_gives_the_ai_back(freeswitch: Instance) -> None:
     async with a_call(freeswitch, media_timeout_ms=800) as (lab, pbx, made, call):
         endpoint = lab.patch()
         await pbx.engage(call, endpoint, Mode.TAKEOVER)
-        agent = await lab.agent(endpoint.uuid)
-        await asyncio.sleep(0.3)
-        await agent.media.stop()
+        for name in (endpoint.uuid, wire.pulse_of(endpoint.uuid)):
+            await (await lab.agent(name)).media.stop()
         assert await back(made.caller.recording, time.monotonic()) < BACK_S
         await expect(made, WITHOUT_AGENT)
 
@@ -108,8 +112,26 @@ async def accepted(ask: Callable[[], Awaitable[Reply]]) -> Reply:
         return reply
 
 
-@pytest.mark.timeout(180)
-async def test_service_and_workers_are_killed_and_the_ai_is_back(lab: FsLab) -> None:
+async def test_an_administrator_who_ends_the_pulse_gives_the_call_back(lab: FsLab) -> None:
+    pbx = lab.service()
+    async with followed(pbx) as follower:
+        made = await lab.call()
+        told = await follower.event(CallChanged, lambda e: e.call.channels.caller_id == made.uniqueid)
+        endpoint = lab.patch()
+        await pbx.engage(told.call, endpoint, Mode.TAKEOVER)
+        since = time.monotonic()
+        assert await lab.api(f"uuid_kill {wire.pulse_of(endpoint.uuid)}") == "+OK"
+        gone = await follower.event(AgentGone)
+        assert (gone.patch, gone.why) == (endpoint.uuid, "hangup")
+        assert await back(made.caller.recording, since) < BACK_S
+        await expect(made, WITHOUT_AGENT)
+        async with asyncio.timeout(5):
+            while len(await lab.channels()) > 2:  # noqa: ASYNC110 - a late table
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def a_takeover(lab: FsLab) -> AsyncIterator[tuple[Server, FsCall, RemoteAgent, str]]:
     """The whole path is real: browser side, worker, SIP leg, service, FreeSWITCH."""
     pbx = {
         "kind": "freeswitch",
@@ -122,22 +144,42 @@ async def test_service_and_workers_are_killed_and_the_ai_is_back(lab: FsLab) -> 
         made = await lab.call()
         identity = f"fs~{made.uniqueid}"
         await agent.seen(identity)
-        reply = await accepted(lambda: agent.engage(identity))
-        engagement = str(reply.expect(201)["id"])
-        assert await back(made.caller.recording, reply.sent, AGENT_HZ) < BACK_S
+        yield server, made, agent, await taken(made, agent, identity)
+
+
+async def taken(made: FsCall, agent: RemoteAgent, identity: str) -> str:
+    reply = await accepted(lambda: agent.engage(identity))
+    engagement = str(reply.expect(201)["id"])
+    assert await back(made.caller.recording, reply.sent, AGENT_HZ) < BACK_S
+    return engagement
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("whom", ["service and workers", "workers"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_whoever_is_killed_or_frozen_the_ai_is_back(lab: FsLab, whom: str, how: signal.Signals) -> None:
+    async with a_takeover(lab) as (server, made, _, _):
+        started = time.monotonic()
+        pids = [*([server.pid] if whom != "workers" else []), *children(server.pid)]
+        since = time.monotonic()
+        for pid in pids:
+            os.kill(pid, how)
+        try:
+            assert await back(made.caller.recording, since) < BACK_S
+            await expect(made, WITHOUT_AGENT)
+            report = made.caller.media.report(started, time.monotonic())
+            assert (report.ssrc_changes, made.caller.reinvites, made.caller.ended.is_set()) == (0, 0, False)
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.timeout(180)
+async def test_modes_and_returns_on_the_whole_path(lab: FsLab) -> None:
+    async with a_takeover(lab) as (_, made, agent, engagement):
         for mode in ("barge", "takeover"):
             (await accepted(lambda mode=mode: agent.switch(engagement, mode))).expect(200)  # type: ignore[misc]
         (await agent.release(engagement)).expect(204)
-        since = time.monotonic()
-        assert await back(made.caller.recording, since) < BACK_S
-        reply = await accepted(lambda: agent.engage(identity))
-        reply.expect(201)
-        await back(made.caller.recording, reply.sent, AGENT_HZ)
-        pids = [server.pid, *children(server.pid)]
-        since = time.monotonic()
-        for pid in pids:
-            kill(pid)
-        assert await back(made.caller.recording, since) < BACK_S
-        await expect(made, WITHOUT_AGENT)
-        report = made.caller.media.report(reply.sent, time.monotonic())
-        assert (report.ssrc_changes, made.caller.reinvites) == (0, 0)
+        assert await back(made.caller.recording, time.monotonic()) < BACK_S
+        await taken(made, agent, f"fs~{made.uniqueid}")

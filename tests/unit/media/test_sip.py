@@ -13,7 +13,7 @@ import pytest
 from media import sip, ulaw
 from media.audiosocket import Malformed
 from media.frame import SAMPLES
-from media.sip import SipPatch, SipServer
+from media.sip import PULSE, SipPatch, SipServer
 from media.sipmessage import media_address, parse
 from web.demo.sip import SipError, SipPhone
 from web.demo.sipmessage import render, sdp
@@ -91,6 +91,65 @@ async def test_sound_goes_both_ways_and_the_pbx_ends_it() -> None:
 def _power(sound: Any, hertz: float) -> float:
     wave = sound.astype(np.float64) / 32768
     return float(abs(np.exp(-2j * np.pi * hertz / RATE * np.arange(len(wave))) @ wave) / len(wave))
+
+
+async def test_a_pulse_beats_as_long_as_sound_goes_out() -> None:
+    async with serving() as (house, server), SipPhone("pbx", source=lambda: Tone(CALLER_HZ)) as phone:
+        patch = expect(house)
+        call = await phone.call(f"sip:{patch}@127.0.0.1:{server.port}")
+        pulse = await phone.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        [opened] = house.opened
+        silence = np.zeros(SAMPLES // 2, dtype=np.int16)
+        for _ in range(20):
+            opened.send(silence)
+            await asyncio.sleep(0.01)
+        beats = len(pulse.media.packets)
+        assert (beats, opened.counts.sent) == (4, 20)
+        await asyncio.sleep(0.2)
+        assert len(pulse.media.packets) == beats
+        assert _power(np.concatenate([opened.receive() for _ in range(3)]), CALLER_HZ) > 0.02  # once, not twice
+        await call.hangup()
+        async with asyncio.timeout(5):
+            await pulse.ended.wait()
+        assert (pulse.ended_by, house.closed) == ("them", [(patch, "pbx-hangup")])
+
+
+async def test_our_end_of_a_patch_ends_its_pulse_but_not_the_other_way_round() -> None:
+    async with serving() as (house, server), SipPhone("pbx") as phone:
+        patch = expect(house)
+        call = await phone.call(f"sip:{patch}@127.0.0.1:{server.port}")
+        pulse = await phone.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        await pulse.hangup()
+        assert (house.closed, call.ended.is_set()) == ([], False)
+        again = await phone.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        house.opened[0].close()
+        async with asyncio.timeout(5):
+            await asyncio.gather(call.ended.wait(), again.ended.wait())
+        assert house.closed == []
+
+
+async def test_there_is_one_pulse_of_an_open_patch_and_none_of_another() -> None:
+    async with serving() as (house, server), SipPhone("pbx") as phone:
+        patch, closed = expect(house), expect(house)
+        call = await phone.call(f"sip:{patch}@127.0.0.1:{server.port}")
+        await phone.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        await (await phone.call(f"sip:{closed}@127.0.0.1:{server.port}")).hangup()
+        for name in (patch, closed, str(uuid.uuid4())):
+            with pytest.raises(SipError) as refused:
+                await phone.call(f"sip:{name}{PULSE}@127.0.0.1:{server.port}")
+            assert refused.value.status == 404
+        await call.hangup()
+
+
+async def test_what_goes_ahead_of_the_first_frame_is_silence_and_stays_away_when_it_is_late() -> None:
+    async with serving() as (house, server), SipPhone("pbx") as phone:
+        for late, ahead in ((False, {0, 1, 2, 3}), (True, {0})):
+            call = await phone.call(f"sip:{expect(house)}@127.0.0.1:{server.port}")
+            if late:
+                house.opened[-1].accepted -= 1
+            await asyncio.sleep(0.1)
+            assert len(call.media.packets) in ahead
+            assert not call.recording.trace(AGENT_HZ).share()
 
 
 async def test_our_end_says_bye() -> None:

@@ -11,7 +11,8 @@ import pytest
 from connector.adapter import connected
 from connector.domain.calls import Call, Channels, Mode
 from connector.domain.errors import BadValue, ChannelGone, PbxError, VerbRefused
-from connector.domain.events import AgentGone, CallChanged, PbxDown, SnapshotTaken
+from connector.domain.events import AgentGone, AgentPresent, CallChanged, PbxDown, SnapshotTaken
+from connector.freeswitch import wire
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from tests.contract.under_test import Follower, followed
 from tests.support.adapter import Patch
@@ -59,7 +60,9 @@ def patch() -> Patch:
 async def test_nothing_is_muted_before_what_un_mutes_is_in_place(site: Site) -> None:
     call = await site.call()
     await site.pbx.engage(call, patch(), Mode.TAKEOVER)
-    order = [site.fake.commands.index(site.said(words)[0]) for words in ("hash insert", "api_hangup_hook", "mute 1")]
+    order = [
+        site.fake.commands.index(site.said(words)[0]) for words in ("hash insert", "api_hangup_hook echo", "mute 1")
+    ]
     assert order == sorted(order)
 
 
@@ -90,7 +93,7 @@ async def test_a_name_reaches_the_pbx_as_letters_and_percent_signs(site: Site) -
     call = await site.call()
     endpoint = patch()
     await site.pbx.engage(call, endpoint, Mode.MONITOR, "O'Neil} ${x},\n")
-    [originate] = site.said("originate")
+    originate, _ = site.said("originate")
     assert "takeover_name=O%27Neil%7D%20%24%7Bx%7D%2C%0A}sofia/" in originate
 
 
@@ -124,7 +127,7 @@ async def test_an_ai_that_dies_on_the_way_leaves_no_agent_behind(site: Site) -> 
     with pytest.raises(ChannelGone):
         await site.pbx.engage(call, patch(), Mode.TAKEOVER)
     async with asyncio.timeout(5):
-        while site.fake.agents(call.channels.caller_id):  # noqa: ASYNC110 - the end of a leg nobody knows of
+        while site.fake.hash or len(site.fake.channels) > 2:  # noqa: ASYNC110 - the end of a leg nobody knows of
             await asyncio.sleep(0.01)
     assert site.fake.hash == {}
 
@@ -154,6 +157,41 @@ async def test_a_leg_that_dies_at_any_moment_leaves_the_ai_audible(site: Site, a
         while site.fake.hash or not site.fake.ai_audible(caller):  # noqa: ASYNC110 - a cure in the background
             await asyncio.sleep(0.01)
     assert "transfer_after_bridge" not in site.fake.channels[caller].variables
+
+
+async def test_a_leg_lives_no_longer_than_its_pulse_and_the_pulse_no_longer_than_the_leg(site: Site) -> None:
+    call = await site.call()
+    caller = call.channels.caller_id
+    for first in (wire.pulse_of, str):
+        endpoint = patch()
+        await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+        assert {endpoint.uuid, wire.pulse_of(endpoint.uuid)} <= set(site.fake.channels)
+        assert not site.fake.ai_audible(caller)
+        site.fake.hangup(first(endpoint.uuid), "MEDIA_TIMEOUT")
+        assert len(site.fake.channels) == 2
+        assert (site.fake.ai_audible(caller), site.fake.hash) == (True, {})
+        await site.follower.event(AgentGone, lambda e, p=endpoint.uuid: e.patch == p)  # type: ignore[misc]
+
+
+async def test_without_a_pulse_nobody_speaks(site: Site) -> None:
+    call = await site.call()
+    original = site.fake.api
+    site.fake.api = lambda line: "-ERR NO_ANSWER\n" if "&park" in line else original(line)  # type: ignore[method-assign]
+    for mode in (Mode.TAKEOVER, Mode.MONITOR):
+        with pytest.raises(VerbRefused, match="NO_ANSWER"):
+            await site.pbx.engage(call, patch(), mode)
+        async with asyncio.timeout(5):
+            while site.fake.hash or len(site.fake.channels) > 2:  # noqa: ASYNC110 - a cure in the background
+                await asyncio.sleep(0.01)
+        assert site.fake.ai_audible(call.channels.caller_id)
+
+
+async def test_a_pulse_is_no_call_and_no_agent_whatever_the_rules_say() -> None:
+    async with a_site(ais=(("bot", "^sofia/internal/ai-"), ("any", "pulse"))) as site:
+        await site.pbx.engage(await site.call(), patch(), Mode.TAKEOVER)
+        told = (await site.pbx.snapshot()).events
+        assert [type(event) for event in told] == [CallChanged, AgentPresent]
+        assert len(site.follower.live()) == 1
 
 
 async def test_the_floor_of_a_leg_that_is_gone_is_free(site: Site) -> None:
