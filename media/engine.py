@@ -301,16 +301,12 @@ class Engine:
 
     def _run(self, due: Due, now: float) -> None:
         legs = self._phases[due.phase][:]
-        frames = [(leg, leg.collect(now)) for leg in legs]
-        heard = [(leg, frame) for leg, frame in frames if frame is not None]
-        cleaned = dict(
-            zip(
-                (leg.id for leg, _ in heard),
-                pipeline.process([leg.voice for leg, _ in heard], [frame for _, frame in heard]),
-                strict=True,
-            )
-        )
-        deliver(legs, [cleaned.get(leg.id) for leg in legs], due.tick)
+        frames = [leg.collect(now) for leg in legs]
+        heard = [(at, frame) for at, frame in enumerate(frames) if frame is not None]
+        cleaned = pipeline.process([legs[at].voice for at, _ in heard], [frame for _, frame in heard])
+        for (at, _), frame in zip(heard, cleaned, strict=True):
+            frames[at] = frame
+        deliver(legs, frames, due.tick)
         for leg in legs:
             self._watch(leg, due.tick)
         if self._many and due.phase not in GATHERED:

@@ -153,6 +153,8 @@ class Leg:
             if sound is None:
                 self._pending = SILENCE[:0]
                 return None
+            if not len(self._pending) and len(sound) == SAMPLES:
+                return sound
             self._pending = np.concatenate((self._pending, sound)) if len(self._pending) else sound
         frame, self._pending = self._pending[:SAMPLES], self._pending[SAMPLES:]
         return frame
