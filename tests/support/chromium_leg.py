@@ -18,7 +18,7 @@ from .sound_path import address, detour, hidden
 _URL = "http://localhost/leg"  # a microphone is given to secure contexts only; nothing is asked of any network
 _PAGE = """<!doctype html><title>leg</title><script>
 let peer, track, context, mouth;
-async function offer(speaks) {
+async function offer(speaks, configuration) {
   const audio = {echoCancellation: false, noiseSuppression: false, autoGainControl: false};
   const real = await navigator.mediaDevices.getUserMedia({audio});  // a page that records may also sound
   if (speaks) {
@@ -30,7 +30,7 @@ async function offer(speaks) {
     await context.resume();
   }
   const stream = speaks ? mouth.stream : real;
-  peer = new RTCPeerConnection();
+  peer = new RTCPeerConnection(configuration);
   peer.addTrack(stream.getAudioTracks()[0], stream);
   peer.ontrack = event => {
     track = event.track;
@@ -151,11 +151,8 @@ class ChromiumLeg:
 
 
 @asynccontextmanager
-async def chromium_leg(
-    browser: Browser, pool: Pool, road: Road | None = None, *, speaks: bool = False
-) -> AsyncIterator[ChromiumLeg]:
-    """Connected to a worker of the pool through a network that is a `road`. With `speaks` it sends no microphone, but
-    what `say` is given."""
+async def leg_page(browser: Browser) -> AsyncIterator[Page]:
+    """The page, with a microphone and no line yet."""
 
     async def answer(route: Route) -> None:
         await route.fulfill(body=_PAGE, content_type="text/html")
@@ -163,6 +160,16 @@ async def chromium_leg(
     async with await browser.new_page(permissions=["microphone"]) as page:
         await page.route(_URL, answer)
         await page.goto(_URL)
+        yield page
+
+
+@asynccontextmanager
+async def chromium_leg(
+    browser: Browser, pool: Pool, road: Road | None = None, *, speaks: bool = False
+) -> AsyncIterator[ChromiumLeg]:
+    """Connected to a worker of the pool through a network that is a `road`. With `speaks` it sends no microphone, but
+    what `say` is given."""
+    async with leg_page(browser) as page:
         offer: Any = await page.evaluate("speaks => offer(speaks)", speaks)
         opened = await pool.open_leg(hidden(offer), owner="test")
         host, port = address(opened.answer)
