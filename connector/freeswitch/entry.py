@@ -3,6 +3,7 @@ all right at the leg's end, the mute, the agent's voice; and back the other way.
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,15 +62,42 @@ class Entry:
         return self.before is not None and self.before.speaks
 
 
+async def prepare(entry: Entry) -> Lent | None:
+    """What comes before a leg is dialled, asked for in one breath, since the caller waits for it: both channels are
+    there, the placeholder is, and a speaker has the floor. Returns what he will change about the call. Raises
+    `AlreadyTaken`, `ChannelGone`, `PbxTimeout`, `PbxUnavailable`."""
+    connection, where = entry.connection, entry.where
+    asked: list[Coroutine[Any, Any, Lent | None]] = [_there(entry)]
+    if where.here:
+        asked.append(attach.place(connection, where))
+    if entry.agent.mode.speaks:
+        asked.append(take_floor(entry))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers[-1] if isinstance(answers[-1], Lent) else None
+
+
+async def _there(entry: Entry) -> None:
+    where = entry.where
+    channels = (where.caller, where.ai or where.caller)
+    answers = await entry.connection.api(*map("uuid_exists {}".format, channels))
+    for channel, there in zip(channels, answers, strict=True):
+        if there != "true":
+            raise ChannelGone(entry.connection.pbx, channel)
+
+
 async def take_floor(entry: Entry) -> Lent:
     """Makes the leg the one that may speak, also before there is one. Returns what it will change about the call.
     Raises `AlreadyTaken`, `PbxTimeout`, `PbxUnavailable`."""
     connection, agent = entry.connection, entry.agent
-    speaker = await floor.take(connection, agent)
+    # In this order: what is read before the floor is taken may be another speaker's.
+    speaker, lent = await asyncio.gather(floor.take(connection, agent), _lent(connection, entry.where))
     if speaker is not None:
         await floor.refuse(connection, agent, entry.before, speaker)
         raise _taken(entry, speaker)
-    return await _lent(connection, entry.where)
+    return lent
 
 
 async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, pulse: str) -> None:
@@ -161,7 +189,7 @@ async def _arm(entry: Entry, lent: Lent) -> None:
         f"uuid_setvar {patch} takeover_armed {patch}",
     ]
     if where.topology is Topology.DIALLED:
-        commands.append(f"uuid_setvar {caller} transfer_after_bridge takeover_pair:XML:{wire.CONTEXT}")
+        commands.append(f"uuid_setvar {caller} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
     if lent.watched:
         commands.append(ground.watch_the_ai(where))
     silence = _silencing(entry) if agent.mode is Mode.TAKEOVER else []
@@ -177,14 +205,15 @@ def _taken(entry: Entry, speaker: str) -> AlreadyTaken:
 
 
 async def _lent(connection: Connection, where: Ground) -> Lent:
-    """What will be changed about the call, and how it was."""
+    """What will be changed about the call, and how it was: what a speaker left who is just going is not its own."""
     match where.topology:
         case Topology.DIALLED:
             [after] = await connection.api(f"uuid_getvar {where.caller} transfer_after_bridge")
-            return Lent(after=after if wire.is_place(after) else "")
+            return Lent(after=after if wire.is_place(after) and not after.startswith(f"{wire.PAIR}:") else "")
         case Topology.CONFERENCE:
             [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
-            return Lent(watched=hook in (wire.UNSET, ""))  # an administrator's own hook is not ours to replace
+            # An administrator's own hook is not ours to replace.
+            return Lent(watched=hook in (wire.UNSET, "") or "takeover_paired_uuid" in hook)
         case _:
             return Lent()
 

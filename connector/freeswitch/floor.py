@@ -79,7 +79,7 @@ async def undo(connection: Connection, where: Ground, patch: str) -> None:
         place = after if wire.is_place(after) else ""
         ours = (
             [f"uuid_setvar {caller} transfer_after_bridge {place}".rstrip()]
-            if armed.startswith("takeover_pair:")
+            if armed.startswith(f"{wire.PAIR}:")
             else []
         )
         await connection.api(*audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")

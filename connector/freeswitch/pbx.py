@@ -23,7 +23,7 @@ from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
 from .admission import admit, recheck
 from .client import Address, Connection, load
-from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, now, renewed, take_floor
+from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, now, prepare, renewed
 from .facts import PAIRED, Agent, State
 from .ground import OURS, Ground
 from .legs import Legs
@@ -230,12 +230,7 @@ class FreeSwitchPbx:
         where = self._ground(caller, call)
         if not endpoint.sip_port:
             raise VerbRefused(self._name, "engage", "the media worker has no SIP port")
-        channels = (caller, wire.allowed("unique id", where.ai or where.caller))
-        for channel, there in zip(channels, await connection.api(*map("uuid_exists {}".format, channels)), strict=True):
-            if there != "true":
-                raise ChannelGone(self._name, channel)
-        if where.here:
-            await attach.place(connection, where)
+        wire.allowed("unique id", where.ai or where.caller)
         leg = wire.Patch(
             host=endpoint.host,
             port=endpoint.sip_port,
@@ -253,7 +248,7 @@ class FreeSwitchPbx:
         entry = Entry(connection, self._legs, agent, where, self._policy(caller), before=None)
         dialling: asyncio.Task[str] | None = None
         try:
-            lent = await take_floor(entry) if mode.speaks else None
+            lent = await prepare(entry)
             dialling = asyncio.create_task(connection.job(command, DIAL_S + 1))
             await bring(entry, dialling, lent, pulse)
         except BaseException as fault:  # also a cancellation: a leg that nobody knows of must not stay in the call

@@ -31,7 +31,8 @@ SUBCLASSES = (
     " takeover::transferred conference::maintenance"
 )
 CONTEXT = "takeover"
-EXTENSIONS = ("takeover_pair", "takeover_hold", "takeover_fallback")
+PAIR = "takeover_pair"
+EXTENSIONS = (PAIR, "takeover_hold", "takeover_fallback")
 """What our dialplan include must define on the PBX before anybody can engage."""
 DEADMAN_CAUSE = "RECOVERY_ON_TIMER_EXPIRE"
 SILENT_CAUSE = "MEDIA_TIMEOUT"

@@ -213,6 +213,13 @@ async def test_an_administrators_own_way_after_the_bridge_comes_back(site: Site)
     assert variables["transfer_after_bridge"] == "survey:XML:default"
 
 
+async def test_what_a_speaker_who_is_just_going_set_is_not_put_back(site: Site) -> None:
+    call = await site.call(transfer_after_bridge="takeover_pair:XML:takeover")
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    await site.pbx.release(engaged)
+    assert "transfer_after_bridge" not in site.fake.channels[call.channels.caller_id].variables
+
+
 async def test_deaf_and_hung_up_ais_are_so_in_a_takeover() -> None:
     async with a_site(deaf=frozenset({"bot"})) as site:
         call = await site.call()
