@@ -55,7 +55,8 @@ def _read(path: Path) -> tuple[Samples, int]:
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}") from None
     except (wave.Error, EOFError) as error:
-        raise CommandFailed(f"{path}: not a PCM WAV file ({error}); make one with: ffmpeg -i {path} in.wav") from None
+        why = str(error) or "it ends before its sound begins"
+        raise CommandFailed(f"{path}: not a PCM WAV file ({why}); make one with: ffmpeg -i {path} in.wav") from None
     if width != 2:
         raise CommandFailed(f"{path}: {8 * width} bits per sample; 16 are read: ffmpeg -i {path} -c:a pcm_s16le in.wav")
     if not _RATES[0] <= rate <= _RATES[1]:

@@ -66,6 +66,7 @@ def test_it_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_unusable_files_are_named_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.wav"
     (tmp_path / "song.mp3").write_bytes(b"ID3 not a wave file at all")
+    (tmp_path / "empty.wav").touch()
     wide = write(tmp_path / "wide.wav", noise(1, -40), width=4)
     slow = write(tmp_path / "slow.wav", noise(1, -40), rate=4000)
     short = write(tmp_path / "short.wav", noise(0.005, -40))
@@ -73,6 +74,7 @@ def test_unusable_files_are_named_with_a_remedy(tmp_path: Path, capsys: pytest.C
     cases: list[tuple[list[Path], str]] = [
         ([tmp_path / "none.wav", target], "No such file"),
         ([tmp_path / "song.mp3", target], "not a PCM WAV file"),
+        ([tmp_path / "empty.wav", target], "ends before its sound begins"),
         ([wide, target], "32 bits per sample; 16 are read"),
         ([slow, target], "4000 samples per second; 8000 to 192000 are read"),
         ([short, target], "shorter than 20 ms"),
