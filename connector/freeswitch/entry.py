@@ -27,6 +27,10 @@ _GONE = (
 )
 
 
+MIXED_S = 0.2
+"""Longer than a conference's buffers still have the voice of a member who was just silenced (0.1 s, measured)."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """`deadman_s`: for how long a leg lives unrenewed. `deaf`, `ends`: whether this call's AI hears nothing during a
@@ -271,6 +275,14 @@ async def renewed(entry: Entry) -> None:
     mute = [ground.mute(entry.where, entry.agent.patch)] if entry.agent.mode is Mode.TAKEOVER else []
     await attach.renew(entry.connection, entry.legs, entry.where, entry.agent.patch, *mute)
     await entry.connection.send(wire.eavesdrop(entry.agent.patch, entry.agent.mode))
+
+
+async def joined(entry: Entry) -> None:
+    """Silences an AI to the caller alone, and no more all that goes out to him: somebody else has come into the
+    conference, whom he is to hear."""
+    await _silence(entry)
+    await asyncio.sleep(MIXED_S)
+    await entry.connection.api(f"uuid_audio {entry.where.caller} start write mute 0")
 
 
 def now() -> int:

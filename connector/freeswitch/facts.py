@@ -149,6 +149,17 @@ class State:
         others = {one for one, where in self.rooms.items() if seat and where.room == seat.room}
         return seat is not None and others <= {caller, ai}
 
+    def joined_by(self, channel: str) -> list[tuple[Agent, Ground]]:
+        """The takeovers in the conference of this channel, which is neither the AI's nor the caller's there."""
+        seat = self.rooms.get(channel)
+        spoken = [agent for agent in self.agents.values() if agent.mode is Mode.TAKEOVER and agent.call != channel]
+        found = [(agent, self.ground(agent.call), self.rooms.get(agent.call)) for agent in spoken]
+        return [
+            (agent, where)
+            for agent, where, his in found
+            if where is not None and where.ai != channel and seat and his and his.room == seat.room
+        ]
+
 
 def ai_name(state: State, channel: Channel) -> str | None:
     """What the AI on this channel is called; None when it is none."""

@@ -23,7 +23,7 @@ from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
 from .admission import admit, recheck
 from .client import Address, Connection, load
-from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, now, prepare, renewed
+from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, joined, now, prepare, renewed
 from .facts import PAIRED, Agent, State
 from .ground import OURS, Ground
 from .legs import Legs
@@ -175,6 +175,11 @@ class FreeSwitchPbx:
                 self._given_back.pop(event.call, None)
         if message.event == "MEDIA_BUG_START" and message["media-bug-function"] not in OURS:
             self._keep_silent(connection, message["unique-id"])
+        if message.event == "conference::maintenance" and message["action"] == "add-member":
+            for agent, where in self._state.joined_by(message["unique-id"]):
+                if self._is_ours(agent):
+                    entry = Entry(connection, self._legs, agent, where, self._policy(agent.call), agent.mode)
+                    self._chores.start(joined(entry))
         return events
 
     def _tidy(self, connection: Connection, caller: str) -> None:

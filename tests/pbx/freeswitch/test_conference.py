@@ -96,3 +96,19 @@ async def test_in_every_mode_the_ai_is_silent_to_the_caller_at_most(freeswitch: 
             await expect(heard, TABLE[mode])
         await pbx.release(engaged)
         await expect(heard, WITHOUT_AGENT)
+
+
+async def test_who_comes_and_goes_during_a_takeover_is_heard_and_the_ai_is_not(freeswitch: Instance) -> None:
+    """As long as nobody else is there the AI is silenced where it goes out to the caller: so would be all others."""
+    async with a_call(freeswitch, "T3") as (lab, pbx, made, call):
+        endpoint = lab.patch()
+        engaged = await pbx.engage(call, endpoint, Mode.TAKEOVER)
+        heard = {"caller": made.caller.recording, "agent": (await lab.agent(endpoint.uuid)).recording}
+        await expect(heard, {"caller": {"agent"}, "agent": {"caller"}})
+        async with third(lab, made) as other:
+            heard |= {"ai": made.ai.recording, "third": other.recording}
+            await expect(heard, TABLE[Mode.TAKEOVER])
+            await other.hangup()
+        await expect(heard, {"caller": {"agent"}, "agent": {"caller"}})
+        await pbx.release(engaged)
+        await expect(heard, {"caller": {"ai"}, "ai": {"caller"}})

@@ -182,6 +182,18 @@ def test_a_conference_with_one_ai_is_the_call_of_whom_the_hook_marks() -> None:
     assert follow(ended, state)[1] == [CallGone(call.id, "hangup")]
 
 
+def test_who_comes_into_the_conference_of_a_takeover_is_told_from_who_is_in_it_already() -> None:
+    ai = message("CHANNEL_CREATE", "a", channel_name="sofia/internal/ai-1@x")
+    friends = [message("CHANNEL_CREATE", one, channel_name=f"sofia/internal/{one}@x") for one in ("f", "g")]
+    state, _ = follow([caller(**HOOK), ai, *friends, member("add-member", "c"), member("add-member", "a")])
+    listened = follow([mode("barge"), member("add-member", "f")], state)[0]
+    assert listened.joined_by("f") == []
+    taken = follow([mode("takeover"), member("add-member", "f"), member("add-member", "g", room="else")], state)[0]
+    [(agent, where)] = taken.joined_by("f")
+    assert (agent.call, where) == ("c", taken.ground("c"))
+    assert [taken.joined_by(one) for one in ("c", "a", "g", "stranger")] == [[], [], [], []]
+
+
 @pytest.mark.parametrize(
     ("name", "number"), [("r;x", "1"), ("r x", "1"), ("${x}", "1"), ("r", "1 2"), ("r", ""), ("r", "²")]
 )
