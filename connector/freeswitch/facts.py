@@ -178,7 +178,11 @@ def hook_of(message: Message) -> Hook | None:
 
 
 def is_bypassed(message: Message) -> bool:
-    return any(message.variable(name) == "true" for name in ("bypass_media", "proxy_media"))
+    """Whether the channel's media goes past FreeSWITCH, or only through it: a variable may say so, or only the state of
+    a bridge without media, which `inbound-bypass-media` of a profile and `bypass_media_after_bridge` lead to as well.
+    """
+    asked = any(message.variable(name) == "true" for name in ("bypass_media", "proxy_media"))
+    return asked or message["channel-state"] == "CS_HIBERNATE" or message["channel-read-codec-name"] == "PROXY"
 
 
 def epoch(text: str, otherwise: datetime) -> datetime:

@@ -1,11 +1,14 @@
-"""Calls whose media would not pass through FreeSWITCH."""
+"""Calls whose media does not pass through FreeSWITCH: whatever led to it, nobody is offered what nobody would hear."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from connector.domain.calls import Call
 from connector.domain.events import CallChanged
+from connector.freeswitch.facts import BYPASSED
 from tests.contract.under_test import followed
 from tests.support.freeswitch import CONFIG, NEEDED, FsLab, Instance, home
 from tests.support.lab import expect
@@ -13,6 +16,7 @@ from web.demo.sip import SipCall
 
 pytestmark = pytest.mark.timeout(90)
 
+WITHIN_S = 10.0
 VARIABLES = ("bypass_media", "bypass_media_after_bridge", "proxy_media")
 DIALPLAN = """
 <context name="past"><extension name="past"><condition field="destination_number" expression="^past$">
@@ -31,6 +35,24 @@ def past() -> Iterator[Instance]:
         pytest.skip(NEEDED)
     with Instance(prefix, replace(CONFIG, dialplan=DIALPLAN + CONFIG.dialplan, context="past")) as instance:
         yield instance
+
+
+def is_refused(call: Call) -> bool:
+    """Whether no mode is possible, with the reason."""
+    return {(choice.possible, choice.why) for choice in call.modes} == {(False, BYPASSED)}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+async def test_no_mode_is_offered_and_the_reason_is_told(past: Instance, variable: str) -> None:
+    async with FsLab(past) as lab, followed(lab.service()) as follower:
+        caller = await called(lab, variable, hook="none")
+        await follower.event(CallChanged, lambda e: is_refused(e.call))
+        async with followed(lab.service("node-2")) as another:  # and to who comes later
+            async with asyncio.timeout(WITHIN_S):
+                while not any(map(is_refused, another.live().values())):  # noqa: ASYNC110 - PBX's tables are late
+                    await asyncio.sleep(0.05)
+        await caller.hangup()
+        await lab.no_channels()
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

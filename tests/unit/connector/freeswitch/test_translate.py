@@ -101,8 +101,12 @@ def test_a_mark_makes_an_ai_without_a_rule_and_two_people_are_no_call() -> None:
     assert told(people)[1] == []
 
 
-def test_a_call_whose_media_passes_by_offers_nothing_and_says_why() -> None:
-    _, events = told(bridged(variable_bypass_media="true"))
+@pytest.mark.parametrize(
+    "said",
+    [{"variable_bypass_media": "true"}, {"channel_state": "CS_HIBERNATE"}, {"channel_read_codec_name": "PROXY"}],
+)
+def test_a_call_whose_media_passes_by_offers_nothing_and_says_why(said: dict[str, str]) -> None:
+    _, events = told(bridged(**said))
     changed = events[-1]
     assert isinstance(changed, CallChanged)
     assert {(choice.possible, choice.why) for choice in changed.call.modes} == {(False, BYPASSED)}
