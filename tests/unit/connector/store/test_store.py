@@ -35,7 +35,7 @@ async def test_commits_of_the_audit_are_synced_and_the_file_is_in_wal_mode(store
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql+aiomysql://db/x", "sqlite+aiosqlite://", "sqlite:///x"])
 async def test_a_url_that_is_none_is_refused_with_the_remedy(url: str, tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="store.url"):
+    with pytest.raises(BadValue, match=r"store\.url"):
         async with Store.open(url, KEY, tmp_path / "reserve"):
             pass
 
