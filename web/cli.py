@@ -1,4 +1,4 @@
-"""The command line: ``takeover serve | check | doctor | demo | user | token | denoise | dialplan | audit``.
+"""The command line: ``takeover serve | check | doctor | calls | demo | user | token | denoise | dialplan | audit``.
 
 Exit codes: 0 done, 1 not done, 2 the settings or the arguments are wrong. With ``--json``, one JSON object on stdout.
 """
@@ -61,6 +61,8 @@ def _run(options: argparse.Namespace) -> Outcome | None:
             return _check(load(options.config))
         case "doctor":
             return _doctor(load(options.config))
+        case "calls":
+            return _calls(load(options.config), options)
         case "serve":
             return _serve(load(options.config))
     os.umask(0o077)  # the store holds hashes and transcripts, whatever the folder's own rights are
@@ -83,6 +85,12 @@ def _doctor(settings: Settings) -> Outcome:
 
     logs.configure(form="console", level="error")
     return doctor(settings)
+
+
+def _calls(settings: Settings, options: argparse.Namespace) -> Outcome:
+    from .commands.calls import calls  # the HTTP client takes a while to load
+
+    return calls(settings, options)
 
 
 def _serve(settings: Settings) -> Outcome | None:
@@ -155,6 +163,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", parents=[common], help="run the service")
     commands.add_parser("check", parents=[common], help="check the settings")
     commands.add_parser("doctor", parents=[common], help="connect to every PBX, and say what is missing there")
+    live = commands.add_parser("calls", parents=[common], help="what is live now, as the running service sees it")
+    live.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="an API token, alone in a file (or TAKEOVER_TOKEN)"
+    )
     commands.add_parser("demo", help="an Asterisk, callers and AIs of our own, and the panel")
     _user(commands.add_parser("user", help="people who may log in"), common)
     _token(commands.add_parser("token", help="machines that may use the API"), common)
