@@ -110,9 +110,7 @@ async def test_a_pulse_beats_as_long_as_sound_goes_out() -> None:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
         assert (len(pulse.media.packets), opened.counts.sent) == (4, 20)
-        assert (
-            opened.counts.received <= (time.monotonic() - started) / 0.02 + 5
-        )  # not the pulse's sound too
+        assert opened.counts.received <= (time.monotonic() - started) / 0.02 + 5  # not the pulse's sound too
         await call.hangup()
         async with asyncio.timeout(5):
             await pulse.ended.wait()
