@@ -9,12 +9,12 @@ from ..frame import Sound
 from ..layout import Layout
 from .analysis import BINS, in_bins
 
-PARTS = {"noise": BINS, "speech": BINS, "gate": 1, "known": 1}
+PARTS = {"noise": BINS, "speech": BINS, "last": BINS, "gate": 1, "known": 1}
 
 _F = np.float32
 _SOFTER = _F(0.5)
 "Exponent of the net's gains: the filter below takes its share of the work, and two full gains in a row eat speech."
-_PRESENCE = _F(0.35)
+_PRESENCE = _F(0.7)
 "Exponent that makes a gain a probability of speech."
 _SLOW = _F(0.015)
 "Share of a hop in the noise spectrum where there is no speech."
@@ -26,24 +26,27 @@ _BURST = _F(3)
 _DECISION = _F(0.9)
 _LEAST_PRIOR = _F(0.15)
 _FLOOR = _F(10 ** (-35 / 20))
-_GATE = _F(12 / 20 * np.log(10))
+_GATE = _F(20 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
-_GATE_CLOSES = _F(0.95)
+_GATE_CLOSES = _F(0.97)
 _OPEN = _F(10)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
+_RISES = _F(0.8)
+_FALLS = _F(0.4)
+"Shares of the way from the last gain of a bin to its new one: gains that flicker make a voice sound rough."
 _TINY = _F(1e-9)
 
 
 def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
     """(hops, sessions, BINS) power and (hops, sessions, BANDS) gains of the net -> gains per bin."""
     noise, speech = rows[:, layout["noise"]], rows[:, layout["speech"]]
-    known, gate = rows[:, layout["known"]], rows[:, layout["gate"]]
+    last, known, gate = (rows[:, layout[name]] for name in ("last", "known", "gate"))
     logarithm = np.log(gains + _F(1e-6))
     # One product for both: a matrix of few rows costs nearly as much as one of many.
     both = in_bins(np.exp(np.stack((_SOFTER * logarithm, _PRESENCE * logarithm))))
     coarse: Sound = both[0]
-    absent = 1 - both[1]
+    absent = np.maximum(1 - both[1], 0)  # rounding
     heard = np.max([gains[:, :, part].mean(axis=2, keepdims=True) for part in _VOICE], axis=0)
     opened = np.minimum(1, heard * _OPEN)
     for hop, seen in enumerate(power):
@@ -61,4 +64,7 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
         np.multiply(fine * fine, seen, out=speech)
         np.maximum(opened[hop], gate * _GATE_CLOSES, out=gate)
         fine *= np.exp((gate - 1) * _GATE)
+        fine -= last
+        last += np.maximum(_RISES * fine, _FALLS * fine)
+        fine[:] = last
     return coarse

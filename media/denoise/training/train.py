@@ -1,8 +1,9 @@
 """Trains the net: `python -m media.denoise.training.train FOLDER WEIGHTS.npz --minutes 60`.
 
-FOLDER/train is what `corpus` made. One thread, resumable: the state is written every two minutes and taken up again.
-bfloat16 in the recurrences, which takes a quarter of the time off where the processor knows it.
-Loss in the band domain, on magnitudes compressed by 0.35: taking away speech costs more than leaving noise.
+FOLDER/train is what `corpus` made; with `--taught` the net goes on with what `teacher` made, and imitates it.
+One thread, resumable: the state is written every two minutes and taken up again. bfloat16 in the recurrences, which
+takes a quarter of the time off where the processor knows it. Loss in the band domain, on magnitudes compressed by 0.35:
+against the clean voice, where taking away speech costs more than leaving noise, and against the teacher's.
 """
 
 import argparse
@@ -20,6 +21,8 @@ FRAMES = 300
 BATCH = 64
 HIDDEN = 128
 _COMPRESSION = 0.35
+_TAUGHT = 0.8
+"What the teacher's sound counts for, beside the clean one."
 _WARM_UP = 40
 "Frames at the start of a crop that do not count: the net has heard nothing yet."
 
@@ -51,6 +54,28 @@ class Batch:
     noisy: Array
     clean: Array
     likeness: Array
+    taught: Array | None = None
+
+
+class Lessons:
+    """Draws from what `teacher` wrote: at another level, through another equaliser."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        with np.load(path) as file:
+            self._pieces = [file[name] for name in ("noisy", "clean", "taught", "likeness")]
+
+    def batch(self) -> Batch:
+        random = self._random
+        count, hops = self._pieces[0].shape[:2]
+        at = [(int(random.integers(count)), int(random.integers(hops - FRAMES))) for _ in range(BATCH)]
+        noisy, clean, taught, likeness = (
+            np.stack([one[piece, hop : hop + FRAMES] for piece, hop in at]).astype(np.float32) for one in self._pieces
+        )
+        gain = np.stack([10 ** (random.uniform(-10, 6) / 20) * equaliser(random) for _ in at])[:, None]
+        scale = (gain * scaled((clean * gain) ** 2, (noisy * gain) ** 2)).astype(np.float32)
+        seen = features((noisy * gain) ** 2).astype(np.float32)
+        return Batch(seen, noisy * scale, clean * scale, likeness, np.minimum(taught, noisy) * scale)
 
 
 class Mixer:
@@ -91,9 +116,7 @@ class Mixer:
         turn = phase[0] / np.sqrt(phase[0] ** 2 + phase[1] ** 2 + 1e-9) * _SPREAD
         said, cross = clean**2, turn * clean * noise
         heard = np.maximum(said + noise**2 + 2 * cross, 0)  # rounding may leave a little less than nothing
-        # Quiet talkers weigh as much as loud ones.
-        scale = np.maximum(said.mean(axis=(1, 2)), heard.mean(axis=(1, 2)) * 0.05)
-        scale = 1 / np.sqrt(scale + 1e-12)[:, None, None]
+        scale = scaled(said, heard)
         return Batch(
             features(heard).astype(np.float32),
             (np.sqrt(heard) * scale).astype(np.float32),
@@ -103,14 +126,7 @@ class Mixer:
 
     def _crop(self, source: npt.NDArray[np.float16], level: float) -> Array:
         start = int(self._random.integers(0, len(source) - FRAMES))
-        out: Array = source[start : start + FRAMES].astype(np.float32) * (level * self._filter())
-        return out
-
-    def _filter(self) -> Array:
-        """A smooth random equaliser of a few dB."""
-        knots = self._random.normal(0, 3.0, 6)
-        curve = np.interp(np.sqrt(_HERTZ / 31.25), np.linspace(0, 16, 6), knots)
-        out: Array = (10 ** (curve / 20)).astype(np.float32)
+        out: Array = source[start : start + FRAMES].astype(np.float32) * (level * equaliser(self._random))
         return out
 
     def _jump(self, most: float) -> Array:
@@ -140,6 +156,21 @@ def _high_pass(hertz: float) -> Array:
     return out
 
 
+def equaliser(random: np.random.Generator) -> Array:
+    """A smooth random one of a few dB."""
+    knots = random.normal(0, 3.0, 6)
+    curve = np.interp(np.sqrt(_HERTZ / 31.25), np.linspace(0, 16, 6), knots)
+    out: Array = (10 ** (curve / 20)).astype(np.float32)
+    return out
+
+
+def scaled(said: Array, heard: Array) -> Array:
+    """(BATCH, 1, 1) factors, from the powers: quiet talkers weigh as much as loud ones."""
+    power = np.maximum(said.mean(axis=(1, 2)), heard.mean(axis=(1, 2)) * 0.05)
+    out: Array = 1 / np.sqrt(power + 1e-12)[:, None, None]
+    return out
+
+
 def loss(gain: torch.Tensor, batch: Batch) -> torch.Tensor:
     noisy, clean = torch.from_numpy(batch.noisy), torch.from_numpy(batch.clean)
     likeness = torch.from_numpy(batch.likeness)
@@ -148,6 +179,12 @@ def loss(gain: torch.Tensor, batch: Batch) -> torch.Tensor:
     off = guess - truth
     terms = 0.9 * off**2 + 0.5 * torch.relu(-off) ** 2
     terms = terms + 0.15 * (guess**2 + truth**2 - 2 * guess * truth * likeness)
+    if batch.taught is not None:
+        taught = torch.from_numpy(batch.taught)
+        wanted = torch.clamp(taught / (noisy + 1e-6), max=1)
+        like = (guess - (taught + 1e-4) ** _COMPRESSION) ** 2
+        pauses = ((gain + 1e-3) ** 0.5 - (wanted + 1e-3) ** 0.5) ** 2  # which weigh little in the sound
+        terms = (1 - _TAUGHT) * terms + _TAUGHT * like + 0.1 * pauses
     return terms[:, _WARM_UP:].mean()
 
 
@@ -161,7 +198,8 @@ def main() -> None:
     options.add_argument("weights", type=Path)
     options.add_argument("--minutes", type=float, default=60, help="of this process's CPU time, over all runs")
     options.add_argument("--hidden", type=int, default=HIDDEN)
-    options.add_argument("--start", type=Path, help="a state to take the weights from, of another run")
+    options.add_argument("--start", type=Path, help="weights to begin with")
+    options.add_argument("--taught", type=Path, help="what `teacher` wrote, to imitate")
     options.add_argument("--rate", type=float, default=1.5e-3)
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -173,14 +211,15 @@ def main() -> None:
     spent, step = 0.0, 0
     kept = chosen.weights.with_suffix(".pt")
     if chosen.start and not kept.exists():
-        net.load_state_dict(torch.load(chosen.start)["net"])
+        with np.load(chosen.start) as file:
+            net.load_state_dict({name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files})
         mean = {name: one.detach().clone() for name, one in net.state_dict().items()}
     if kept.exists():
         state = torch.load(kept)
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         mean, spent, step = state["mean"], state["spent"], state["step"]
-    mixer = Mixer(chosen.folder / "train", step)
+    source = Lessons(chosen.taught, step) if chosen.taught else Mixer(chosen.folder / "train", step)
     began, saved, recent = time.process_time() - spent, time.monotonic(), []
     while (spent := time.process_time() - began) < chosen.minutes * 60:
         done = spent / (chosen.minutes * 60)
@@ -188,7 +227,7 @@ def main() -> None:
             group["lr"] = float(
                 chosen.rate * min(1, (step + 10) / 200) * (0.005 + 0.995 * (1 + np.cos(np.pi * done)) / 2)
             )
-        batch = mixer.batch()
+        batch = source.batch()
         error = loss(net(torch.from_numpy(batch.features)), batch)
         optimiser.zero_grad()
         error.backward()

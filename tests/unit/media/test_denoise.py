@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from media import denoise
-from media.denoise import WEIGHTS, BadWeights, Classical, Neural, Suppressor, load
+from media.denoise import WEIGHTS, BadWeights, Classical, Neural, Suppressor, load, refine
 from media.denoise.analysis import BANDS, BINS, features
 from media.denoise.analysis import WEIGHTS as BAND_WEIGHTS
 from media.denoise.neural import Gru, Net
@@ -94,6 +94,19 @@ def test_spectra_and_back_are_the_sound_one_hop_later() -> None:
         for at in range(0, given.shape[1], SAMPLES)
     ]
     assert np.max(np.abs(np.concatenate(out, axis=1)[:, HOP:] - given[:, :-HOP])) < 1e-6
+
+
+def test_the_gain_of_a_bin_rises_by_steps_and_falls_by_smaller_ones() -> None:
+    layout = Layout(**refine.PARTS)
+    rows = np.zeros((1, layout.size), np.float32)
+    power = np.ones((8, 1, BINS), np.float32)
+    voice = np.repeat([1.0, 0.0], 4)[:, None, None] * np.ones((1, 1, BANDS))
+    out = refine.refined(layout, rows, power, voice.astype(np.float32))[:, 0, 40]
+    rise, fall = np.diff(out[:4]), np.diff(out[3:])
+    assert 0 < out[0] < 0.9 < out[3] <= 1
+    assert (rise > 0).all()
+    assert (fall < 0).all()
+    assert abs(fall[0]) < out[0]
 
 
 def test_bands_share_each_bin_among_them() -> None:
