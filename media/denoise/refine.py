@@ -26,14 +26,14 @@ _BURST = _F(3)
 _DECISION = _F(0.9)
 _LEAST_PRIOR = _F(0.15)
 _FLOOR = _F(10 ** (-35 / 20))
-_GATE = _F(20 / 20 * np.log(10))
+_GATE = _F(28 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
 _GATE_CLOSES = _F(0.97)
 _OPEN = _F(10)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
 _RISES = _F(0.8)
-_FALLS = _F(0.4)
+_FALLS = _F(0.35)
 "Shares of the way from the last gain of a bin to its new one: gains that flicker make a voice sound rough."
 _TINY = _F(1e-9)
 
