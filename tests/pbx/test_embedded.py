@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import alive, gone
+from tests.support.processes import alive, frozen, gone
 from web.demo.ami import AmiLink, AmiRefused
 from web.demo.asterisk import Installation, Instance, free_ports, new_enough
 from web.demo.packages import NotProvided
@@ -76,11 +76,10 @@ async def test_restart_keeps_the_ports(installation: Installation) -> None:
 
 async def test_frozen_it_says_nothing_and_thawed_it_goes_on(installation: Installation) -> None:
     async with Instance(installation) as pbx:
-        pbx.freeze()
-        question = asyncio.create_task(pbx.command("core show uptime"))
-        done, _ = await asyncio.wait({question}, timeout=0.3)
-        assert not done
-        pbx.thaw()
+        with frozen(pbx.pid):
+            question = asyncio.create_task(pbx.command("core show uptime"))
+            done, _ = await asyncio.wait({question}, timeout=0.3)
+            assert not done
         assert any("System uptime" in line for line in await question)
 
 

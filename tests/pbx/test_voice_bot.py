@@ -53,7 +53,15 @@ class Site:
             f"sip:ai@{self.lab.pbx.ports.host}:{self.lab.pbx.ports.sip}", headers=headers
         )
         caller.media.source = Silence()
-        return caller, f"lab~{(await began).get('Uniqueid')}"
+        call = f"lab~{(await began).get('Uniqueid')}"
+        await self.known(call)
+        return caller, call
+
+    async def known(self, call: str) -> None:
+        """Returns when the service has heard of the call: the PBX tells us as soon."""
+        async with asyncio.timeout(15):
+            while (await self.server.get(f"calls/{call}")).status == 404:  # noqa: ASYNC110 - as `until`
+                await asyncio.sleep(0.05)
 
     async def said(self, call: str) -> list[str]:
         """What the bot has said, by its transcript."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,13 @@ def kill(pid: int) -> None:
 
 
 def freeze(pid: int) -> None:
-    """Stops all threads; sockets stay open, nothing answers."""
+    """Stops all threads; sockets stay open, nothing answers.
+
+    Waits until it is so: the signal reaches one thread, and the others run until that one is given a processor.
+    """
     os.kill(pid, signal.SIGSTOP)
+    while alive(pid) and not all(_state(stat) in "TtZX" for stat in Path(f"/proc/{pid}/task").glob("*/stat")):
+        time.sleep(0.001)
 
 
 def thaw(pid: int) -> None:
@@ -37,10 +43,15 @@ def frozen(*pids: int) -> Iterator[None]:
 
 def alive(pid: int) -> bool:
     """True if the process runs; a zombie does not."""
+    return _state(Path(f"/proc/{pid}/stat")) not in "ZX"
+
+
+def _state(stat: Path) -> str:
+    """The letter of proc(5); X, as for what is dead, when it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return stat.read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return "X"
 
 
 def children(pid: int) -> list[int]:

@@ -293,13 +293,6 @@ class Instance:
         await self.kill()
         await self.start()
 
-    def freeze(self) -> None:
-        """Stops its threads until `thaw`."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
     async def _booted(self, process: asyncio.subprocess.Process) -> AmiLink:
         """Connects to AMI as soon as it listens and waits for FullyBooted, unless the process ends before."""
         boot = asyncio.create_task(self._connect())
