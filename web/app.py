@@ -118,7 +118,7 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
             parts.deaf,
         ),
         *call_routes(parts.registry, parts.transcripts, parts.takeovers, parts.escalations),
-        *engagement_routes(parts.takeovers, parts.store.engagements, parts.desk.owned),
+        *engagement_routes(parts.takeovers, parts.registry, parts.store.engagements, parts.desk.owned),
         *recording_routes(parts.marks),
         *leg_routes(parts.desk),
         *people_routes(parts.store),

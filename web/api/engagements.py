@@ -15,6 +15,7 @@ from connector.domain.errors import (
     VerbRefused,
 )
 from connector.domain.people import Act
+from connector.services.registry import Registry
 from connector.services.takeovers import Takeovers
 from connector.store.engagements import Engagements
 
@@ -29,7 +30,9 @@ MAX_NOTES = 4 * MAX_NOTE
 _PBX = (PbxUnavailable, PbxTimeout, VerbRefused)
 
 
-def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable[[str, str], None]) -> list[Route]:
+def engagement_routes(
+    takeovers: Takeovers, registry: Registry, keeper: Engagements, owned: Callable[[str, str], None]
+) -> list[Route]:
     """`owned(session, leg)` raises `NotFound` unless the leg is that session's."""
 
     def engagement(ask: Ask) -> EngagementId:
@@ -63,11 +66,13 @@ def engagement_routes(takeovers: Takeovers, keeper: Engagements, owned: Callable
     async def wrap_up(ask: Ask) -> None:
         body, call = ask.body(WrapUp), CallId(ask.request.match_info["call"])
         mine = [past for past in await keeper.of_call(call) if past.agent == ask.actor.id]
+        # The store is written behind: it may not know yet of who has just come.
+        inside = any(one.agent == ask.actor.id for one in registry.engagements(call))
+        if inside or (mine and mine[-1].ended is None):
+            raise BadRequest(Fault("call", "", "you are still in it; leave it first"))
         if not mine:
             raise NotFound(f"You were in no call {call[:64]!r}; wrap up a call of your own.")
         last = mine[-1]
-        if last.ended is None:
-            raise BadRequest(Fault("call", "", "you are still in it; leave it first"))
         note = "\n".join(filter(None, (last.note, body.note)))
         if len(note) > MAX_NOTES:
             raise BadRequest(Fault("note", shown(body.note), f"there is room for {MAX_NOTES} characters in all"))
