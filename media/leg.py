@@ -37,7 +37,7 @@ _STEP = 960
 
 
 class Patch(Protocol):
-    """A way into the PBX that is open: `audiosocket.Patch`, `sip.SipPatch`."""
+    """A way into the PBX that is open: `audiosocket.Patch`, `sippatch.SipPatch`."""
 
     id: str
     accepted: float

@@ -1,11 +1,12 @@
-"""SIP and SDP as far as a patch needs them (RFC 3261, RFC 4566): bytes in, facts out, and back. Pure, total, fuzzed."""
+"""SIP as far as a patch needs it (RFC 3261): bytes in, facts out, and back. Pure, total, fuzzed."""
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_DATAGRAM = 16 * 1024
-PCMU = 0
+METHODS = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE"
 _COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l": "content-length"}
 _SINGLE = ("from", "to", "call-id", "cseq", "contact")
 _LINE = re.compile(r"[\x20-\x7e\x80-\uffff\t]*")
@@ -42,6 +43,11 @@ class SipMessage:
         """What tells this transaction from others."""
         found = _BRANCH.search(self.via[0])
         return found[1] if found else ""
+
+    @property
+    def transaction(self) -> str:
+        """The same for each repetition of a message, and for no other."""
+        return f"{self.method} {self.branch} {self['call-id']} {self['cseq']}"
 
     @property
     def contact(self) -> str:
@@ -98,34 +104,28 @@ def render(first: str, fields: Sequence[tuple[str, str]], body: str = "") -> byt
     return "\r\n".join(lines).encode()
 
 
-def media_address(body: str) -> tuple[str, int] | None:
-    """Where an offer wants its PCMU sound; None when it has none, or closes the stream."""
-    session, host, port, codecs = "", "", 0, []
-    for line in body.splitlines():
-        kind, _, value = line.partition("=")
-        words = value.split()
-        if kind == "c" and len(words) == 3 and words[:2] == ["IN", "IP4"]:
-            session, host = (words[2], host) if not port else (session, words[2])
-        elif kind == "m" and port:
-            break  # one stream is enough
-        elif kind == "m" and len(words) >= 4 and words[0] == "audio" and words[1].isascii() and words[1].isdigit():
-            port, codecs = int(words[1]), words[3:]
-    address = host or session
-    usable = 0 < port < 65536 and str(PCMU) in codecs and re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", address)
-    return (address, port) if usable else None
+def reply(m: SipMessage, status: str, tag: str, us: str, body: str = "") -> bytes:
+    """A response to `m`; `tag` is ours in this dialog, `us` our address and port."""
+    fields = [
+        *(("Via", via) for via in m.via),
+        ("From", m["from"]),
+        ("To", m["to"] if tag_of(m["to"]) else f"{m['to']};tag={tag}"),
+        ("Call-ID", m["call-id"]),
+        ("CSeq", m["cseq"]),
+        ("Contact", f"<sip:takeover@{us}>"),
+        ("Allow", METHODS),
+    ]
+    return render(f"SIP/2.0 {status}", fields, body)
 
 
-def answer(host: str, port: int, version: int) -> str:
-    """Our SDP: PCMU, 20 ms."""
-    lines = (
-        "v=0",
-        f"o=takeover {port} {version} IN IP4 {host}",
-        "s=takeover",
-        f"c=IN IP4 {host}",
-        "t=0 0",
-        f"m=audio {port} RTP/AVP {PCMU}",
-        f"a=rtpmap:{PCMU} PCMU/8000",
-        "a=ptime:20",
-        "a=sendrecv",
-    )
-    return "\r\n".join(lines) + "\r\n"
+def bye(invite: SipMessage, tag: str, us: str, peer: tuple[str, int]) -> bytes:
+    """Ends the call that `invite` began; `peer`: where it came from, if it named no contact."""
+    fields = [
+        ("Via", f"SIP/2.0/UDP {us};branch=z9hG4bK{secrets.token_hex(8)};rport"),
+        ("Max-Forwards", "70"),
+        ("From", f"{invite['to']};tag={tag}"),
+        ("To", invite["from"]),
+        ("Call-ID", invite["call-id"]),
+        ("CSeq", "1 BYE"),
+    ]
+    return render(f"BYE {invite.contact or f'sip:{peer[0]}:{peer[1]}'} SIP/2.0", fields)

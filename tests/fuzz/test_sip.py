@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.audiosocket import Malformed
-from media.sip import SipPatch, SipServer
-from media.sipmessage import media_address, parse
+from media.sip import SipServer
+from media.sipmessage import parse
+from media.sippatch import SipPatch
+from media.sipsdp import media_address
 
 METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "REGISTER", "invite", "")
 LINES = st.sampled_from(

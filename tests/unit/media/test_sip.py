@@ -14,8 +14,10 @@ import pytest
 from media import sip, ulaw
 from media.audiosocket import Malformed
 from media.frame import SAMPLES
-from media.sip import PULSE, SipPatch, SipServer
-from media.sipmessage import media_address, parse
+from media.sip import PULSE, SipServer
+from media.sipmessage import parse
+from media.sippatch import SipPatch
+from media.sipsdp import media_address
 from web.demo.sip import SipError, SipPhone
 from web.demo.sipmessage import render, sdp
 from web.demo.tones import AGENT_HZ, CALLER_HZ, tone
