@@ -1,9 +1,9 @@
 """A patch by SIP, the worker's side: FreeSWITCH calls us, the user part of the URI is the patch's uuid.
 
-A user agent server that can do nothing else: it answers an expected INVITE at once with PCMU and ends with BYE. Only
-an expected uuid is let in, once, and only from loopback or a named PBX; its RTP too. A second call beside each, its
-pulse, gets a packet now and then as the sound goes out: when these stop, the PBX ends both by itself, so that nothing
-here needs a timer to keep the caller safe (docs/decisions/0009).
+A user agent server that can do nothing else: it answers an expected INVITE at once, at the rate it is expected with if
+that is offered, and ends with BYE. Only an expected uuid is let in, once, and only from loopback or a named PBX; its
+RTP too. A second call beside each, its pulse, gets a packet now and then as the sound goes out: when these stop, the
+PBX ends both by itself, so that nothing here needs a timer to keep the caller safe (docs/decisions/0009).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Protocol
 from .audiosocket import Malformed
 from .sipmessage import SipMessage, bye, parse, reply, tag_of
 from .sippatch import SipPatch
-from .sipsdp import answer, media_address
+from .sipsdp import NARROW, Line, answer, offered
 
 T1 = 0.5
 "Seconds to the first retransmission (RFC 3261 17.1.1.1)."
@@ -46,8 +46,10 @@ class Listener(Protocol):
 class _Dialog:
     """One call from the PBX: a patch, or its pulse."""
 
-    def __init__(self, invite: SipMessage, peer: tuple[str, int], patch: SipPatch, pulse: bool = False) -> None:
-        self.invite, self.peer, self.patch, self.pulse = invite, peer, patch, pulse
+    def __init__(
+        self, invite: SipMessage, peer: tuple[str, int], patch: SipPatch, line: Line, *, pulse: bool = False
+    ) -> None:
+        self.invite, self.peer, self.patch, self.line, self.pulse = invite, peer, patch, line, pulse
         self.tag = secrets.token_hex(4)
         self.version = 1
         self.acknowledged = False
@@ -127,56 +129,63 @@ class SipServer(asyncio.DatagramProtocol):
                 self._reply(m, peer, 405, "Method Not Allowed")
 
     def _invited(self, m: SipMessage, peer: tuple[str, int]) -> None:
-        remote = media_address(m.body)
-        if remote is None or not self._guests.permits(remote[0]):
+        offer = offered(m.body)
+        if offer is None or not self._guests.permits(offer.host):
             self._reply(m, peer, 488, "Not Acceptable Here")
             return
         if m.user.endswith(PULSE):
-            self._accompany(m, peer, remote)
+            self._accompany(m, peer, offer.at(NARROW))
             return
         try:
-            self._guests.admit(m.user)
+            rate = self._guests.admit(m.user)
         except Malformed as fault:
             self._intrusion(peer, m.user, str(fault))
             self._reply(m, peer, 404, "Not Found")
             return
         try:
-            patch = SipPatch(m.user, self._host, remote, lambda: self._bye(m["call-id"]))
+            patch = SipPatch(m.user, self._host, offer.best(rate), lambda: self._bye(m["call-id"]))
         except OSError:
             self._reply(m, peer, 500, "No Port")
             return
-        self._accept(_Dialog(m, peer, patch))
+        self._accept(_Dialog(m, peer, patch, patch.line))
         self._listener.patch_opened(patch)
 
-    def _accompany(self, m: SipMessage, peer: tuple[str, int], remote: tuple[str, int]) -> None:
+    def _accompany(self, m: SipMessage, peer: tuple[str, int], line: Line | None) -> None:
         """The pulse of a patch: a call that only shows the PBX that we are alive. Where none is open there is none."""
         name = m.user.removesuffix(PULSE)
         patch = next((one.patch for one in self._dialogs.values() if one.patch.id == name and not one.over), None)
         if patch is None or patch.pulse is not None:
             self._reply(m, peer, 404, "Not Found")
             return
-        patch.pulse = remote
-        self._accept(_Dialog(m, peer, patch, pulse=True))
+        if line is None:
+            self._reply(m, peer, 488, "Not Acceptable Here")
+            return
+        patch.pulse = line.host, line.port
+        self._accept(_Dialog(m, peer, patch, line, pulse=True))
 
     def _accept(self, dialog: _Dialog) -> None:
         m, peer = dialog.invite, dialog.peer
         self._dialogs[m["call-id"]] = dialog
-        accepted = self._reply(m, peer, 200, "OK", dialog, answer(self._host, dialog.patch.port, dialog.version))
+        described = answer(self._host, dialog.patch.port, dialog.version, dialog.line)
+        accepted = self._reply(m, peer, 200, "OK", dialog, described)
         self._repeat(dialog, accepted, T1, time.monotonic() + GIVE_UP)
 
     def _again(self, m: SipMessage, peer: tuple[str, int], dialog: _Dialog) -> None:
-        """A re-INVITE: the sound goes elsewhere, or on as it was."""
-        kept = dialog.patch.pulse if dialog.pulse else dialog.patch.remote
-        remote = media_address(m.body) if m.body else kept
-        if remote is None or not self._guests.permits(remote[0]):
-            self._reply(m, peer, 488, "Not Acceptable Here", dialog)
-            return
-        if dialog.pulse:
-            dialog.patch.pulse = remote
-        else:
-            dialog.patch.remote = remote
+        """A re-INVITE: the sound goes elsewhere, or on as it was; at the same rate."""
+        patch, line = dialog.patch, dialog.line
+        if m.body:
+            offer = offered(m.body)
+            wanted = offer.at(line.rate) if offer is not None else None
+            if wanted is None or not self._guests.permits(wanted.host):
+                self._reply(m, peer, 488, "Not Acceptable Here", dialog)
+                return
+            dialog.line = line = wanted
+            if dialog.pulse:
+                patch.pulse = line.host, line.port
+            else:
+                patch.line = line
         dialog.version += 1
-        self._reply(m, peer, 200, "OK", dialog, answer(self._host, dialog.patch.port, dialog.version))
+        self._reply(m, peer, 200, "OK", dialog, answer(self._host, patch.port, dialog.version, line))
 
     # ---- ends ----
 

@@ -1,4 +1,8 @@
-"""A patch by SIP: the sound of one call from FreeSWITCH, both ways, and the pulse beside it."""
+"""A patch by SIP: the sound of one call from FreeSWITCH, both ways, and the pulse beside it.
+
+What comes stays at the line's rate, as Opus takes 8 kHz too, and what goes to a narrow line is halved for all patches
+of a tick at once (`leg`).
+"""
 
 import asyncio
 import contextlib
@@ -8,36 +12,43 @@ import struct
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from . import rtp, ulaw
 from .audiosocket import PatchCounts, Playout
-from .frame import Frame
-from .resample import Doubler, Halver
-from .sipsdp import PCMU
+from .frame import RATE, SAMPLES, Frame
+from .resample import Halver
+from .sipsdp import NARROW, PCMU, Line
 
 _BEATS = 5
 "Ticks from one packet of a pulse to the next: at 100 ms, one that is lost or late ends nobody's call."
-_QUIET = b"\xff" * 160
 _AHEAD_S, _AHEAD_UNTIL_S = (0.006, 0.010, 0.014), 0.017
 "FreeSWITCH has a port for our sound 2 to 5 ms after it has called, and listens to it after 18 to 23 (measured)."
-_SAMPLES = 160
+_QUIET = np.zeros(SAMPLES, dtype=np.int16)
+_BEAT = b"\xff" * 160
+"The sound of a pulse: none, in PCMU."
 _HEADER = struct.Struct("!BBHII")
+_WIRE = np.dtype(">i2")
+"Of L16: network byte order (RFC 3551 4.5.11)."
 
 
 class SipPatch:
     """An open call into the PBX: `send` and `receive` once per tick, `close` gives the call back."""
 
-    def __init__(self, patch: str, host: str, remote: tuple[str, int], end: Callable[[], None]) -> None:
+    def __init__(self, patch: str, host: str, line: Line, end: Callable[[], None]) -> None:
         """Raises `OSError` when there is no port for the sound."""
         self.id = patch
         self.accepted = time.monotonic()
         self.counts = PatchCounts()
-        self.playout = Playout()
-        self.remote = remote
+        self.playout = Playout(SAMPLES * line.rate // RATE)
+        self.line = line
+        "Where our sound goes, and as what; its rate stays."
         self.pulse: tuple[str, int] | None = None
         "Where the PBX is shown that this patch is alive: packets go there only as its sound goes out."
         self._end = end
-        self.halver = Halver()
-        self._up = Doubler()
+        self.halver = Halver() if line.rate == NARROW else None
+        "See `leg.Patch`."
+        self._samples = SAMPLES * line.rate // RATE
         self._ssrc = random.getrandbits(32)
         self._ticks = 0
         self._sequence, self._timestamp = random.getrandbits(15), random.getrandbits(31)
@@ -54,23 +65,28 @@ class SipPatch:
         return 0 if self._socket.fileno() < 0 else int(self._socket.getsockname()[1])
 
     def send(self, sound: Frame) -> None:
-        """20 ms of 8 kHz to the PBX; left out if the kernel takes no more."""
-        header = self._header()
+        """20 ms to the PBX, at the line's rate; left out if the kernel takes no more."""
+        packet = self._packet(sound)
         self._ticks += 1
         try:
-            self._socket.sendto(header + ulaw.encode(sound), self.remote)
+            self._socket.sendto(packet, self._remote)
             self.counts.sent += 1
             if self.pulse is not None and self._ticks % _BEATS == 0:
-                self._socket.sendto(header + _QUIET, self.pulse)
+                beat = _HEADER.pack(0x80, PCMU, self._sequence, self._timestamp, self._ssrc)
+                self._socket.sendto(beat + _BEAT, self.pulse)
         except OSError:  # also of a PBX that has just closed its port: its BYE, or nobody's, ends the patch
             self.counts.unsent += 1
 
-    def _header(self) -> bytes:
-        """Of the next packet. No marker, since we leave nothing out (RFC 3551 4.1)."""
-        header = _HEADER.pack(0x80, PCMU, self._sequence, self._timestamp, self._ssrc)
+    @property
+    def _remote(self) -> tuple[str, int]:
+        return self.line.host, self.line.port
+
+    def _packet(self, sound: Frame) -> bytes:
+        """The next one. No marker, since we leave nothing out (RFC 3551 4.1)."""
+        header = _HEADER.pack(0x80, self.line.payload_type, self._sequence, self._timestamp, self._ssrc)
         self._sequence = (self._sequence + 1) & 0xFFFF
-        self._timestamp = (self._timestamp + _SAMPLES) & 0xFFFFFFFF
-        return header
+        self._timestamp = (self._timestamp + self._samples) & 0xFFFFFFFF
+        return header + (ulaw.encode(sound) if self.line.rate == NARROW else sound.astype(_WIRE).tobytes())
 
     def _go_ahead(self) -> None:
         """FreeSWITCH throws away what came before it listens to a leg. If that is one packet alone, the next one goes
@@ -78,10 +94,10 @@ class SipPatch:
         is late itself stays away: it would be played, and delay all that follows."""
         if self._socket.fileno() >= 0 and time.monotonic() < self.accepted + _AHEAD_UNTIL_S:
             with contextlib.suppress(OSError):  # as in `send`
-                self._socket.sendto(self._header() + _QUIET, self.remote)
+                self._socket.sendto(self._packet(_QUIET[: self._samples]), self._remote)
 
     def receive(self) -> Frame:
-        """20 ms from the PBX."""
+        """20 ms from the PBX, at the line's rate, or `SILENCE`."""
         return self.playout.pop()
 
     def close(self) -> None:
@@ -102,20 +118,24 @@ class SipPatch:
                 data, peer = self._socket.recvfrom(2048)
             except OSError:  # nothing left to read, or word of a closed port at the other end
                 return
-            if peer[0] == self.remote[0] and peer != self.pulse:
+            if peer[0] == self.line.host and peer != self.pulse:
                 self._take(data)
 
     def _take(self, data: bytes) -> None:
         packet = rtp.parse(data)
-        if packet is None or packet.payload_type != PCMU or not packet.payload:
+        if packet is None or packet.payload_type != self.line.payload_type or not packet.payload:
             return
+        narrow = self.line.rate == NARROW
+        if not narrow and len(packet.payload) % _WIRE.itemsize:
+            return  # half a sample: not what was agreed
         if self._heard is not None and self._heard[0] == packet.ssrc:
             ahead = (packet.sequence - self._heard[1]) & 0xFFFF
             if not 0 < ahead < 0x8000:
                 return  # late or twice: its place has been played
         self._heard = (packet.ssrc, packet.sequence)
         self.counts.received += 1
-        self.playout.push(self._up(ulaw.decode(packet.payload)))
+        sound = ulaw.decode(packet.payload) if narrow else np.frombuffer(packet.payload, _WIRE).astype(np.int16)
+        self.playout.push(sound)
 
 
 def _even_port(host: str) -> socket.socket:

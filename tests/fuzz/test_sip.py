@@ -9,7 +9,7 @@ from media.audiosocket import Malformed
 from media.sip import SipServer
 from media.sipmessage import parse
 from media.sippatch import SipPatch
-from media.sipsdp import media_address
+from media.sipsdp import offered
 
 METHODS = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "REGISTER", "invite", "")
 LINES = st.sampled_from(
@@ -35,9 +35,22 @@ LINES = st.sampled_from(
 BODIES = st.one_of(
     st.text(max_size=200),
     st.just("v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\n"),
-    st.lists(st.sampled_from(["c=IN IP4 127.0.0.1", "m=audio 4 RTP/AVP 0", "m=audio", "c=", "m=audio 9 x y", "="])).map(
-        "\r\n".join
-    ),
+    st.lists(
+        st.sampled_from(
+            [
+                "c=IN IP4 127.0.0.1",
+                "c=IN IP4 1.2.3.999",
+                "m=audio 4 RTP/AVP 0",
+                "m=audio 4 RTP/AVP 118",
+                "a=rtpmap:118 L16/16000",
+                "a=rtpmap:x",
+                "m=audio",
+                "c=",
+                "m=audio 9 x y",
+                "=",
+            ]
+        )
+    ).map("\r\n".join),
 )
 
 
@@ -58,7 +71,7 @@ def test_parsing_is_total(data: bytes) -> None:
         assert message.branch is not None
         assert message.user is not None
         assert message.contact is not None
-        media_address(message.body)
+        offered(message.body)
 
 
 class Nobody:

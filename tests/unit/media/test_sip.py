@@ -13,11 +13,12 @@ import pytest
 
 from media import sip, ulaw
 from media.audiosocket import Malformed
-from media.frame import SAMPLES
+from media.frame import SAMPLES, SILENCE, Frame
 from media.sip import PULSE, SipServer
 from media.sipmessage import parse
 from media.sippatch import SipPatch
-from media.sipsdp import media_address
+from media.sipsdp import Line, Offer, answer, offered
+from web.demo.rtp import L16, PCMA, PCMU, Codec
 from web.demo.sip import SipError, SipPhone
 from web.demo.sipmessage import render, sdp
 from web.demo.tones import AGENT_HZ, CALLER_HZ, tone
@@ -33,6 +34,7 @@ class House:
     expected: set[str] = field(default_factory=set)
     opened: list[SipPatch] = field(default_factory=list)
     closed: list[tuple[str, str]] = field(default_factory=list)
+    rate: int = 8000
     intruders: list[tuple[str, str]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,7 +45,7 @@ class House:
         if shown not in self.expected:
             raise Malformed("uuid not expected")
         self.expected.discard(shown)
-        return 8000
+        return self.rate
 
     def patch_opened(self, patch: SipPatch) -> None:
         self.opened.append(patch)
@@ -73,27 +75,62 @@ def expect(house: House) -> str:
     return patch
 
 
-async def test_sound_goes_both_ways_and_the_pbx_ends_it() -> None:
-    async with serving() as (house, server), SipPhone("pbx", source=lambda: Tone(CALLER_HZ)) as phone:
+@pytest.mark.parametrize(("codec", "agent", "caller"), [(PCMU, AGENT_HZ, CALLER_HZ), (L16, 6500, 6100)])
+async def test_sound_goes_both_ways_and_the_pbx_ends_it(codec: Codec, agent: int, caller: int) -> None:
+    async with serving() as (house, server), SipPhone("pbx", codec=codec, source=lambda: Tone(caller)) as phone:
+        house.rate = codec.rate
         patch = expect(house)
         call = await phone.call(f"sip:{patch}@127.0.0.1:{server.port}")
         [opened] = house.opened
-        heard: list[Any] = []
+        heard: list[Frame] = []
         for tick in range(40):
-            opened.send(opened.halver(tone(AGENT_HZ, SAMPLES, RATE, start=tick * SAMPLES)))
+            sound = tone(agent, SAMPLES, RATE, start=tick * SAMPLES)
+            opened.send(opened.halver(sound) if opened.halver else sound)
             heard.append(opened.receive())
             await asyncio.sleep(0.02)
-        assert call.recording.trace(AGENT_HZ).share() > 0.8
-        assert _power(np.concatenate(heard[10:]), CALLER_HZ) > 0.02
+        assert call.recording.trace(agent).share() > 0.8
+        assert {packet.payload_type for packet in call.media.packets} == {codec.payload_type}
+        said = [frame for frame in heard if frame is not SILENCE]
+        assert {len(frame) for frame in said} == {codec.rate // 50}
+        assert _power(np.concatenate(said[:3]), caller, codec.rate) > 0.02
         assert opened.counts.sent == 40
         await call.hangup()
         assert house.closed == [(patch, "pbx-hangup")]
         assert opened.port == 0
 
 
-def _power(sound: Any, hertz: float) -> float:
+def _power(sound: Frame, hertz: float, rate: int) -> float:
     wave = sound.astype(np.float64) / 32768
-    return float(abs(np.exp(-2j * np.pi * hertz / RATE * np.arange(len(wave))) @ wave) / len(wave))
+    return float(abs(np.exp(-2j * np.pi * hertz / rate * np.arange(len(wave))) @ wave) / len(wave))
+
+
+@pytest.mark.parametrize(("rate", "codec"), [(16_000, PCMU), (8000, L16)])
+async def test_a_line_at_another_rate_than_was_agreed_is_spoken_to_as_it_wants(rate: int, codec: Codec) -> None:
+    async with serving() as (house, server), SipPhone("pbx", codec=codec) as phone:
+        house.rate = rate
+        call = await phone.call(f"sip:{expect(house)}@127.0.0.1:{server.port}")
+        [opened] = house.opened
+        assert (opened.line.rate, opened.halver is None) == (codec.rate, codec is L16)
+        await call.hangup()
+
+
+async def test_a_pulse_is_narrow_beside_a_wide_line() -> None:
+    async with serving() as (house, server), SipPhone("pbx") as narrow, SipPhone("pbx", codec=L16) as wide:
+        house.rate = 16_000
+        patch = expect(house)
+        call = await wide.call(f"sip:{patch}@127.0.0.1:{server.port}")
+        with pytest.raises(SipError) as refused:
+            await wide.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        assert refused.value.status == 488
+        pulse = await narrow.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}")
+        for _ in range(10):
+            house.opened[0].send(np.zeros(SAMPLES, dtype=np.int16))
+        async with asyncio.timeout(5):
+            while len(pulse.media.packets) < 2:  # noqa: ASYNC110 - a phone tells of no packet
+                await asyncio.sleep(0.01)
+        assert [packet.payload_type for packet in pulse.media.packets] == [0, 0]
+        assert [len(sound) for _, sound in pulse.recording.frames] == [160, 160]
+        await call.hangup()
 
 
 async def test_a_pulse_beats_as_long_as_sound_goes_out() -> None:
@@ -237,13 +274,15 @@ async def test_options_cancel_and_what_belongs_to_no_call() -> None:
 
 async def test_a_re_invite_moves_the_sound() -> None:
     async with serving() as (house, server):
-        _answers(server)
+        answers = _answers(server)
         patch = expect(house)
         server.datagram_received(_invite(patch), ("127.0.0.1", 5060))
         server.datagram_received(_invite(patch, branch="b2", tag="x", sdp_port=4002), ("127.0.0.1", 5060))
-        assert house.opened[0].remote == ("127.0.0.1", 4002)
-        server.datagram_received(_invite(patch, branch="b3", tag="x", sdp_host="192.0.2.1"), ("127.0.0.1", 5060))
-        assert house.opened[0].remote == ("127.0.0.1", 4002)
+        assert house.opened[0].line == Line("127.0.0.1", 4002)
+        for branch, wrong in (("b3", {"sdp_host": "192.0.2.1"}), ("b4", {"codec": L16}), ("b5", {"codec": PCMA})):
+            server.datagram_received(_invite(patch, branch=branch, tag="x", **wrong), ("127.0.0.1", 5060))
+            assert answers[-1].startswith(b"SIP/2.0 488")
+            assert house.opened[0].line == Line("127.0.0.1", 4002)
 
 
 def _answers(server: SipServer) -> list[bytes]:
@@ -262,9 +301,8 @@ def _invite(
     tag: str = "",
     sdp_host: str = "127.0.0.1",
     sdp_port: int = 4000,
+    codec: Codec = PCMU,
 ) -> bytes:
-    from web.demo.rtp import PCMU
-
     fields = {
         "Via": f"SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK{branch}{method};rport",
         "From": "<sip:pbx@127.0.0.1>;tag=1",
@@ -273,7 +311,7 @@ def _invite(
         "CSeq": f"1 {method}",
         "Contact": "<sip:pbx@127.0.0.1:5060>",
     }
-    body = sdp(sdp_host, sdp_port, [PCMU], 1) if method == "INVITE" else ""
+    body = sdp(sdp_host, sdp_port, [codec], 1) if method == "INVITE" else ""
     return render(f"{method} sip:{patch}@127.0.0.1 SIP/2.0", fields, body)
 
 
@@ -296,23 +334,53 @@ def test_what_cannot_be_answered_is_no_message(data: bytes) -> None:
     assert parse(data) is None
 
 
+BODY = "c=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP"
+L16_WIDE = "a=rtpmap:118 L16/16000\r\n"
+NARROW, WIDE, BOTH = {8000: 0}, {16_000: 118}, {16_000: 118, 8000: 0}
+
+
 @pytest.mark.parametrize(
-    ("body", "address"),
+    ("body", "offer"),
     [
-        ("c=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0 8\r\n", ("10.0.0.1", 4000)),
-        ("c=IN IP4 10.0.0.1\nm=audio 4000 RTP/AVP 0\nc=IN IP4 10.0.0.2\n", ("10.0.0.2", 4000)),
-        ("c=IN IP4 10.0.0.1\nm=audio 4000 RTP/AVP 0\nm=video 5000 RTP/AVP 96\nc=IN IP4 10.0.0.2\n", ("10.0.0.1", 4000)),
+        (f"{BODY} 0 8\r\n", Offer("10.0.0.1", 4000, NARROW)),
+        ("c=IN IP4 10.0.0.1\nm=audio 4000 RTP/AVP 0\nc=IN IP4 10.0.0.2\n", Offer("10.0.0.2", 4000, NARROW)),
+        (f"{BODY} 0\nm=video 5000 RTP/AVP 96\nc=IN IP4 10.0.0.2\n", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{BODY} 118\r\n{L16_WIDE}", Offer("10.0.0.1", 4000, WIDE)),
+        (f"{BODY} 118\r\na=rtpmap:118 l16/16000/1\r\n", Offer("10.0.0.1", 4000, WIDE)),
+        (f"{BODY} 0 118 101\r\n{L16_WIDE}a=rtpmap:101 telephone-event/16000\r\n", Offer("10.0.0.1", 4000, BOTH)),
+        (f"{BODY} 0 118\r\na=rtpmap:118 L16/8000\r\n", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{BODY} 0 118\r\na=rtpmap:118 L16/16000/2\r\n", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{BODY} 0 11\r\na=rtpmap:11 L16/16000\r\n", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{BODY} 0 118\r\na=rtpmap:118 PCMA/8000\r\n{L16_WIDE}", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{BODY} 0\r\nm=audio 4002 RTP/AVP 118\r\n{L16_WIDE}", Offer("10.0.0.1", 4000, NARROW)),
+        (f"{L16_WIDE}{BODY} 118\r\n", None),
+        (f"{BODY} 118\r\n", None),
+        (f"{BODY} 119\r\n{L16_WIDE}", None),
+        (f"{BODY} 118\r\na=rtpmap:١١٨ L16/16000\r\n", None),
         ("m=audio 4000 RTP/AVP 0\n", None),
         ("c=IN IP4 10.0.0.1\nm=audio 4000 RTP/AVP 8\n", None),
         ("c=IN IP4 10.0.0.1\nm=audio 0 RTP/AVP 0\n", None),
         ("c=IN IP4 10.0.0.1\nm=audio 99999 RTP/AVP 0\n", None),
         ("c=IN IP6 ::1\nm=audio 4000 RTP/AVP 0\n", None),
         ("c=IN IP4 evil.example\nm=audio 4000 RTP/AVP 0\n", None),
+        ("c=IN IP4 10.0.0.999\nm=audio 4000 RTP/AVP 0\n", None),
+        ("c=IN IP4 ١٠.0.0.1\nm=audio 4000 RTP/AVP 0\n", None),
         ("", None),
     ],
 )
-def test_where_an_offer_wants_its_sound(body: str, address: tuple[str, int] | None) -> None:
-    assert media_address(body) == address
+def test_what_an_offer_has_for_us(body: str, offer: Offer | None) -> None:
+    assert offered(body) == offer
+
+
+@pytest.mark.parametrize(
+    ("offer", "rate", "line"), [(BOTH, 8000, (8000, 0)), (BOTH, 16_000, (16_000, 118)), (NARROW, 16_000, (8000, 0))]
+)
+def test_an_answer_is_what_was_chosen_and_can_be_read_again(
+    offer: dict[int, int], rate: int, line: tuple[int, int]
+) -> None:
+    chosen = Offer("10.0.0.1", 4000, offer).best(rate)
+    assert (chosen.rate, chosen.payload_type) == line
+    assert offered(answer("10.0.0.2", 5000, 1, chosen)) == Offer("10.0.0.2", 5000, dict([line]))
 
 
 def test_mu_law_comes_back_as_it_went() -> None:
@@ -327,7 +395,7 @@ def test_mu_law_comes_back_as_it_went() -> None:
 async def test_late_and_repeated_packets_are_not_played() -> None:
     from media.rtp import Rtp, build
 
-    patch = SipPatch("x", "127.0.0.1", ("127.0.0.1", 9), lambda: None)
+    patch = SipPatch("x", "127.0.0.1", Line("127.0.0.1", 9), lambda: None)
     with suppress(OSError):
         for sequence in (10, 11, 11, 9, 12, 65000):
             patch._take(build(Rtp(0, sequence, sequence * 160, 1, bytes(160))))
@@ -335,4 +403,21 @@ async def test_late_and_repeated_packets_are_not_played() -> None:
     for data in (b"", b"\x80", bytes(12), build(Rtp(13, 13, 0, 1, b"\x00")), build(Rtp(0, 13, 0, 1, b""))):
         patch._take(data)
     assert patch.counts.received == 3
+    patch.close()
+
+
+async def test_of_samples_as_they_are_only_whole_ones_count_and_their_number_is_free() -> None:
+    from media.rtp import Rtp, build
+
+    patch = SipPatch("x", "127.0.0.1", Line("127.0.0.1", 9, 16_000, 118), lambda: None)
+    sound = np.arange(-480, 480, dtype=np.int16)
+    sizes = (1, 639, 641, 640, 640, 320, 320)
+    for sequence, size in enumerate(sizes):
+        patch._take(build(Rtp(118, sequence, 0, 1, sound.astype(">i2").tobytes()[:size])))
+    patch._take(build(Rtp(0, len(sizes), 0, 1, bytes(160))))  # PCMU, which was not agreed
+    assert patch.counts.received == 4
+    played = [patch.receive() for _ in range(4)]
+    assert [len(frame) for frame in played] == [320] * 4
+    assert played[0].tolist() == sound[:320].tolist()
+    assert played[2].tolist() == [*sound[:160].tolist()] * 2
     patch.close()
