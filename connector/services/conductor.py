@@ -33,6 +33,7 @@ from .registry import Registry
 
 log = structlog.get_logger(__name__)
 
+FAULT = "fault"
 LISTENER_UNFIT = frozenset({"no-such-leg", "worker-late"})
 """What makes a leg unfit even for listening, where no microphone is needed."""
 
@@ -211,7 +212,9 @@ class Conductor:
 
     def _answer_wish(self, tasks: asyncio.TaskGroup) -> None:
         phase, wish = self._state.phase, self._asked_mode
-        if wish is None or not self._taken or phase in (Phase.CONNECTING, Phase.SWITCHING):
+        if wish is None or phase in (Phase.CONNECTING, Phase.SWITCHING):
+            return
+        if not self._taken and phase is not Phase.ENDED:  # after the end nobody takes a wish any more
             return
         self._asked_mode = None
         if phase is Phase.ACTIVE:
@@ -281,7 +284,13 @@ class Conductor:
             self._answer.set_exception(VerbRefused(self.pbx.name, "engage", "an internal fault"))
             self._answer.exception()
         await self._hands.drop()
-        self._parts.registry.disengaged(self.engagement.id, "fault")
+        self._parts.registry.disengaged(self.engagement.id, FAULT)
+        try:
+            self._notify()  # an AI that was told of a human waits to be told of the end
+            await self.record.ended(FAULT)
+            await self._keep(FAULT)
+        except Exception:  # what is broken may be this; the patch is closed, and that is what counts
+            log.exception("engagement.end-not-told", engagement=self.engagement.id, call=self.call.id)
 
     # The dead-man
 

@@ -137,14 +137,21 @@ class Takeovers:
 
     async def hold(self, actor: Actor, engagement: EngagementId, on: bool) -> Engagement:
         """Music for the caller, from our worker, and nothing for the agent; the PBX is not asked."""
-        conductor = self._own(actor, engagement)
-        if on and not conductor.engagement.mode.speaks:
-            raise ModeNotPossible(
-                conductor.call.id, "hold", "Only who speaks with the caller can put the call on hold."
-            )
+
+        def holdable() -> Conductor:
+            conductor = self._own(actor, engagement)
+            if conductor.leaving:
+                raise EngagementUnknown(engagement)
+            if on and not conductor.engagement.mode.speaks:
+                why = "Only who speaks with the caller can put the call on hold."
+                raise ModeNotPossible(conductor.call.id, "hold", why)
+            return conductor
+
+        conductor = holdable()
         facts = {"engagement": engagement, "on": str(on).lower()}
 
         async def set_hold() -> None:
+            holdable()  # it may have ended while the record was written: the leg's next caller must not hear music
             await self._legs.set_leg(conductor.engagement.leg, hold=on)
 
         await audited(self._journal, actor, "hold", conductor.call, facts, set_hold)
@@ -384,7 +391,8 @@ class Takeovers:
             case AgentGone(_, patch, why):
                 reason = takeover.DEADMAN if why == "deadman" else takeover.AGENT_GONE
                 self._tell(lambda c: c.patch == patch, AgentLeft(reason))
-            case AgentPresent():
+            case AgentPresent(_, patch, mode=mode):  # perhaps a change that we had given up waiting for
+                self._tell(lambda c: c.patch == patch, Seen(None, mode))
                 self._adopt_or_release(event)
             case _:
                 pass  # the rest is the registry's alone

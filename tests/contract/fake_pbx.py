@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -19,6 +20,7 @@ from connector.domain.errors import (
     AlreadyTaken,
     BadValue,
     ChannelGone,
+    PbxError,
     PbxTimeout,
     PbxUnavailable,
     VerbRefused,
@@ -42,8 +44,10 @@ from connector.ports import Endpoint, Engaged
 DEADMAN_S = 5.0
 CONFIRM_S = 6.0
 T = TypeVar("T")
-Fault = Literal["refused", "lost", "carried-out-but-lost", "stuck"]
-"""What becomes of a verb: refused; no answer and no effect; effect without answer; no answer, ever."""
+Fault = Literal["refused", "lost", "carried-out-but-lost", "stuck", "late"]
+"""What becomes of a verb: refused; no answer and no effect; effect without answer; no answer, ever; no answer, and the
+effect only after nobody waits for it any more."""
+LATE_S = 1.0
 
 
 @dataclass(eq=False)
@@ -345,6 +349,9 @@ class FakePbx:
                 raise VerbRefused(self.name, verb, "no reason given")
             case "lost":
                 raise PbxTimeout(self.name, verb, self.delay)
+            case "late":
+                asyncio.get_running_loop().call_later(LATE_S, self._late, act)
+                raise PbxTimeout(self.name, verb, self.delay)
         if cut.is_set():
             raise PbxUnavailable(self.name, "connection reset")
         result = act()
@@ -354,6 +361,11 @@ class FakePbx:
         if cut.is_set():
             raise PbxUnavailable(self.name, "connection reset")
         return result
+
+    @staticmethod
+    def _late(act: Callable[[], object]) -> None:
+        with suppress(PbxError):  # what it was asked for is not possible any more
+            act()
 
     async def _nothing(self, verb: str, cut: asyncio.Event) -> None:
         try:

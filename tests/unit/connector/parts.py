@@ -35,6 +35,7 @@ class Legs:
     unfit: dict[str, str] = field(default_factory=dict)
     patches: dict[str, FakeEndpoint] = field(default_factory=dict)
     held: dict[str, bool] = field(default_factory=dict)
+    _bound: dict[str, str] = field(default_factory=dict)
     stuck: bool = False
     """The worker does not answer: patches neither open nor close."""
     on_patch_down: Callable[[str, str], None] = lambda _patch, _why: None
@@ -45,6 +46,7 @@ class Legs:
             raise LegNotReady(leg, "worker-late")
         patch = str(uuid.uuid4())
         made = self.patches[patch] = FakeEndpoint(patch, on_hangup=self._hung_up)
+        self._bound[patch] = leg
         asyncio.get_running_loop().call_later(EXPECT_S, made.expire)
         return made
 
@@ -52,6 +54,7 @@ class Legs:
         await asyncio.sleep(0)
         if self.stuck:
             raise LegNotReady(patch, "worker-late")
+        self._unbind(patch)
         self.patches[patch].close()
 
     async def set_leg(self, leg: str, *, hold: bool) -> None:
@@ -67,8 +70,14 @@ class Legs:
     def open(self) -> list[str]:
         return [uuid for uuid, endpoint in self.patches.items() if not endpoint.closed]
 
+    def _unbind(self, patch: str) -> None:
+        """The hold ends with the patch, as it does in the worker."""
+        if (leg := self._bound.pop(patch, None)) is not None:
+            self.held.pop(leg, None)
+
     def _hung_up(self, endpoint: FakeEndpoint) -> None:
         endpoint.closed = True
+        self._unbind(endpoint.uuid)
         asyncio.get_running_loop().call_soon(self.on_patch_down, endpoint.uuid, "pbx-hangup")
 
 
