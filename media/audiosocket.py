@@ -7,6 +7,7 @@ says is not doubled, as Opus takes 8 kHz too, and what it hears is halved for al
 
 import asyncio
 import ipaddress
+import os
 import socket
 import struct
 import time
@@ -166,6 +167,7 @@ class Patch:
         self._rate = rate
         self._kind = AUDIO[rate]
         self._transport = transport
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
         self.halver = Halver() if rate == 8000 else None
         "See `leg.Patch`."
 
@@ -174,8 +176,19 @@ class Patch:
         if self._transport.get_write_buffer_size() > 2 * sound.nbytes:
             self.counts.unsent += 1
             return
-        self._transport.write(encode(self._kind, sound.tobytes()))
+        self._write(encode(self._kind, sound.tobytes()))
         self.counts.sent += 1
+
+    def _write(self, data: bytes) -> None:
+        # uvloop keeps what is written until the loop's turn ends, and with many legs that is milliseconds later.
+        written = 0
+        if not self._transport.get_write_buffer_size() and not self._transport.is_closing():
+            try:
+                written = os.write(self._descriptor, data)
+            except OSError:
+                written = 0  # full, or gone: the transport sees it by itself
+        if written < len(data):
+            self._transport.write(data[written:])
 
     def receive(self) -> Frame:
         """20 ms from the PBX, at its rate, or `SILENCE`."""

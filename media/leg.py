@@ -16,7 +16,7 @@ from .echo import EchoWatch
 from .frame import SAMPLES, SILENCE, TICK, Frame
 from .hold import Music, comfort_noise
 from .jitter import JitterBuffer, Kind
-from .level import mean_square
+from .level import mean_squares
 from .messages import Facts
 from .peer import Connect, Network, Peer
 from .pipeline import Voice
@@ -173,24 +173,25 @@ class Leg:
         self._underruns += 1
         return SILENCE
 
-    def send(self, frame: Frame | None, outgoing: Frame, sound: Frame, tick: int) -> None:
-        """20 ms each way; `sound` is `outgoing` at the rate of the PBX."""
+    def exchange(self, outgoing: Frame, sound: Frame) -> Frame:
+        """20 ms to the PBX and 20 ms from it, which the browser is to hear; `sound` is `outgoing` at the PBX's rate."""
+        if self.patch is None:
+            return SILENCE
+        self.patch.send(sound)
+        said = self.patch.receive()
+        if self.tap is not None:
+            self.tap(SILENCE if self.hold else outgoing, said if len(said) == SAMPLES else self._wider(said))
+        if self.on_first_frame is not None:
+            self.on_first_frame()
+            self.on_first_frame = None
+        return SILENCE if self.hold else said
+
+    def play(self, heard: Frame, power: float, tick: int, *, spoke: bool) -> None:
+        """20 ms to the browser, and their power; `spoke`: in this tick there was a frame of the microphone."""
         # Time left out counts; a leg that moved to an earlier phase has the same tick twice, and still two frames.
         self._clock += _STEP * max(1, tick - self._tick)
         self._tick = tick
-        heard = SILENCE
-        if self.patch is not None:
-            self.patch.send(sound)
-            said = self.patch.receive()
-            if self.tap is not None:
-                self.tap(SILENCE if self.hold else outgoing, said if len(said) == SAMPLES else self._wider(said))
-            heard = SILENCE if self.hold else said
-            if self.on_first_frame is not None:
-                self.on_first_frame()
-                self.on_first_frame = None
-        near = self.voice.before.last if frame is not None and not self.muted else 0.0
-        # Where nothing was played nothing can come back, and the sum is saved.
-        self._echo.add(0.0 if heard is SILENCE else mean_square(heard), near)
+        self._echo.add(power, self.voice.before.last if spoke and not self.muted else 0.0)
         if self.peer.up:
             self.peer.send(heard, self._clock)
 
@@ -273,5 +274,10 @@ def deliver(legs: Sequence[Leg], frames: Sequence[Frame | None], tick: int) -> N
         halves = halved([halver for _, halver in narrow], [outgoing[at] for at, _ in narrow])
         for (at, _), half in zip(narrow, halves, strict=True):
             sounds[at] = half
+    # First all patches: the PBX need not wait until the sound for all browsers is encoded.
+    heard = [leg.exchange(out, sound) for leg, out, sound in zip(legs, outgoing, sounds, strict=True)]
+    # Where nothing is played nothing can come back as an echo, and the sum is saved.
+    loud = [at for at, said in enumerate(heard) if said is not SILENCE]
+    powers = dict(zip(loud, mean_squares([heard[at] for at in loud]), strict=True))
     for at, leg in enumerate(legs):
-        leg.send(frames[at], outgoing[at], sounds[at], tick)
+        leg.play(heard[at], powers.get(at, 0.0), tick, spoke=frames[at] is not None)

@@ -1,6 +1,7 @@
 """The PBX's side of a worker: framing, who is let in, and the buffer behind it."""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -248,6 +249,55 @@ async def test_a_pbx_that_does_not_read_gets_no_backlog(server: Server, heard: H
         patch.send(np.zeros(SAMPLES, np.int16))
     assert patch.counts.unsent > 0
     assert patch._transport.get_write_buffer_size() < 2000
+    writer.close()
+
+
+async def test_a_pbx_that_reads_again_gets_whole_frames(server: Server, heard: Heard) -> None:
+    expected = uuid.uuid4()
+    server.expect(str(expected), 8000)
+    reader, writer = await call(server, encode(UUID, expected.bytes))
+    await heard.next()
+    patch = heard.opened[0]
+    frames = Reader()
+    while not patch.counts.unsent:  # until the kernel takes no more, in the midst of a frame
+        patch.send(np.full(160, patch.counts.sent % 30_000, np.int16))
+    count = 0
+    while count < patch.counts.sent:
+        for kind, payload in frames.feed(await reader.read(1 << 16)):
+            assert (kind, set(np.frombuffer(payload, "<i2").tolist())) == (0x10, {count % 30_000})
+            count += 1
+    patch.send(np.full(160, 7, np.int16))
+    assert (await reader.readexactly(323))[3:5] == b"\x07\x00"
+    writer.close()
+
+
+def test_sound_leaves_at_once_not_at_the_end_of_the_turn() -> None:
+    async def listen() -> None:
+        heard, expected = Heard(), uuid.uuid4()
+        server = Server(heard, frozenset())
+        await server.start("127.0.0.1")
+        server.expect(str(expected), 8000)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as pbx:
+            pbx.sendall(encode(UUID, expected.bytes))
+            await heard.next()
+            heard.opened[0].send(np.zeros(160, np.int16))
+            assert len(pbx.recv(4096)) == 323  # the loop has not turned since
+        await server.stop()
+
+    # asyncio's own loop sends at once anyway, uvloop does not.
+    pytest.importorskip("uvloop").run(listen())
+
+
+async def test_a_patch_whose_call_is_gone_takes_what_it_is_given(server: Server, heard: Heard) -> None:
+    expected = uuid.uuid4()
+    server.expect(str(expected), 8000)
+    _, writer = await call(server, encode(UUID, expected.bytes))
+    await heard.next()
+    patch = heard.opened[0]
+    patch.close()
+    patch.send(np.zeros(160, np.int16))
+    await heard.next()
+    assert [why for _, why in heard.closed] == ["pbx-closed"]
     writer.close()
 
 

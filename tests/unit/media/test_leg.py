@@ -1,6 +1,7 @@
 """One leg in virtual time: packets in by hand, ticks by hand, a patch whose socket only remembers."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ from tests.unit.media.test_sdp import CHROME
 
 
 class Memory(asyncio.Transport):
-    """A socket that keeps what is written."""
+    """A socket that keeps what is written; as no descriptor is behind it, all goes through the transport."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"socket": SimpleNamespace(fileno=lambda: -1)})
         self.written = bytearray()
         self.aborted = False
 
@@ -30,6 +31,9 @@ class Memory(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def abort(self) -> None:
         self.aborted = True
