@@ -21,6 +21,8 @@ _AUDIBLE = -50.0
 _SOFTEST = 10 ** ((_AUDIBLE - 10) / 10)
 _SPOKEN = 0.2
 "Share of the window in which something must have been played."
+_EVERY = 150
+"Ticks between two looks, each of which costs as much as 20 ms of the whole leg."
 
 
 class EchoWatch:
@@ -29,22 +31,29 @@ class EchoWatch:
     def __init__(self) -> None:
         self._played: deque[float] = deque(maxlen=WINDOW + _LATEST)
         self._heard: deque[float] = deque(maxlen=WINDOW)
+        self._since = 0
+        self._found = False
 
     def add(self, played: float, heard: float) -> None:
         """Power (full scale 1.0) of the 20 ms that went to the browser, and of those that came from its microphone."""
         self._played.append(played)
         self._heard.append(heard)
+        self._since += 1
 
     def clear(self) -> None:
         """Another call, or another microphone."""
         self._played.clear()
         self._heard.clear()
+        self._since, self._found = 0, False
 
     @property
     def returning(self) -> bool:
-        """Whether what was played in the last seconds is heard again."""
-        if len(self._played) < WINDOW + _LATEST:
-            return False
+        """Whether what was played in the last seconds is heard again; looked at anew every 3 s."""
+        if self._since >= _EVERY and len(self._played) == WINDOW + _LATEST:
+            self._since, self._found = 0, self._look()
+        return self._found
+
+    def _look(self) -> bool:
         played, heard = _loudness(self._played), _loudness(self._heard)
         if np.mean(played[:WINDOW] > _AUDIBLE) < _SPOKEN or np.max(heard) < _AUDIBLE:
             return False

@@ -6,7 +6,7 @@ or `Refused` with that number. Times are CLOCK_MONOTONIC seconds, which all proc
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 Tier = Literal["fast", "stock"]
@@ -311,7 +311,12 @@ _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (*Command.__a
 
 def encode(message: Command | Report) -> bytes:
     """A message -> one line with its newline."""
-    return json.dumps([type(message).__name__, asdict(message)]).encode() + b"\n"
+    return json.dumps([type(message).__name__, _values(message)], default=_values).encode() + b"\n"
+
+
+def _values(message: Any) -> dict[str, Any]:
+    # `asdict` copies deeply what is only read here, which takes four times as long: each leg reports each second.
+    return {name: getattr(message, name) for name in message.__match_args__}
 
 
 def decode(line: bytes) -> Command | Report:
