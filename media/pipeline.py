@@ -27,7 +27,7 @@ _LARGEST = 64
 "Sessions in one batch; beyond that the matrices leave the cache."
 
 
-@dataclass
+@dataclass(eq=False)
 class Voice:
     """One leg's state in the chain. With `enabled` off the frames pass bit for bit."""
 
@@ -37,9 +37,11 @@ class Voice:
     after: Meter = field(default_factory=Meter)
     vad: Vad = field(default_factory=Vad)
     state: Sound = field(init=False)
-    "Of the suppressor."
+    "Of the suppressor; once cleaned, the voice's row in `batch`, as is `loudness`."
     loudness: Sound = field(default_factory=gain.fresh)
     "Of gain and limiter."
+    batch: "Batch | None" = None
+    "Who was cleaned together with it the last time."
     _hang: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +62,33 @@ class Voice:
 
     def heard(self, speech: bool) -> None:
         self._hang = _HANGOVER if speech else max(0, self._hang - 1)
+
+
+@dataclass(eq=False)
+class Batch:
+    """Voices that are cleaned together, and their states as matrices, one row each.
+
+    Legs that tick together mostly stay together, so nothing is copied from one tick to the next: to gather the states
+    and to put them back took 7 us per session and tick, as they fit no cache (measured).
+    """
+
+    voices: list[Voice]
+    states: Sound = field(init=False)
+    loudness: Sound = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.states = _rows([voice.state for voice in self.voices])
+        self.loudness = _rows([voice.loudness for voice in self.voices])
+        for voice, state, loudness in zip(self.voices, self.states, self.loudness, strict=True):
+            voice.state, voice.loudness, voice.batch = state, loudness, self
+
+    @classmethod
+    def of(cls, voices: list[Voice]) -> "Batch":
+        """The one they were in the last time, all of them and no one else, or a new one."""
+        last = voices[0].batch
+        if last is not None and last.voices == voices and all(voice.batch is last for voice in voices):
+            return last
+        return cls(voices)
 
 
 def process(voices: Sequence[Voice], frames: Sequence[Frame]) -> list[Frame]:
@@ -90,19 +119,16 @@ def process(voices: Sequence[Voice], frames: Sequence[Frame]) -> list[Frame]:
 
 def _clean(voices: list[Voice], frames: Frame) -> Frame:
     """(sessions, 320) -> (sessions, 320)."""
-    states = _rows([voice.state for voice in voices])
-    loudness = _rows([voice.loudness for voice in voices])
-    sound = voices[0].suppressor.process(states, to_sound(frames))
+    batch = Batch.of(voices)
+    sound = voices[0].suppressor.process(batch.states, to_sound(frames))
     heard = [voice.vad.hops(frame) for voice, frame in zip(voices, to_frame(sound), strict=True)]
     speech = np.array(heard)
     for hop in range(speech.shape[1]):
         piece = slice(hop * HOP, (hop + 1) * HOP)
-        sound[:, piece] = gain.control(loudness, sound[:, piece], speech[:, hop])
-    out = to_frame(gain.limit(loudness, sound))
-    for at, voice in enumerate(voices):
-        voice.state[:] = states[at]
-        voice.loudness[:] = loudness[at]
-        voice.heard(any(heard[at]))
+        sound[:, piece] = gain.control(batch.loudness, sound[:, piece], speech[:, hop])
+    out = to_frame(gain.limit(batch.loudness, sound))
+    for voice, speech_of_it in zip(voices, heard, strict=True):
+        voice.heard(any(speech_of_it))
     return out
 
 
