@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 CLOCK = 48_000
 "RTP clock of Opus, RFC 7587 section 4.1."
+_MS = 1000 / CLOCK
 _FRAME_MS = 20.0
 _WINDOW_MS = 2000.0
 _START_MS = 40.0
@@ -106,13 +107,14 @@ class JitterBuffer:
         """A moment (monotonic seconds; others every 20 ms) at which a frame can be played with no needless wait."""
         if self._last is None:
             return None
-        return (self._sorted[0] + self._ms(self._last) + self.target_ms) / 1000
+        return (self._sorted[0] + self._last * _MS + self.target_ms) / 1000
 
     def push(self, timestamp: int, payload: bytes, now: float, length: int = 960) -> None:
         """`timestamp` as on the wire (32 bit); `length`: how long the packet plays, in the RTP clock."""
         extended = self._unwrap(timestamp)
         self._step = length
-        self._observe(now * 1000, now * 1000 - self._ms(extended))
+        now *= 1000
+        self._observe(now, now - extended * _MS)
         if self._playing and extended < self._next:
             self.counts.late += 1
         elif extended in self._packets:
@@ -193,7 +195,7 @@ class JitterBuffer:
 
     def _ripe(self, now: float) -> list[int]:
         goal = min(self.target_ms, _START_MS)
-        return [at for at in self._packets if now * 1000 - self._ms(at) - self._sorted[0] >= goal]
+        return [at for at in self._packets if now * 1000 - at * _MS - self._sorted[0] >= goal]
 
     def _skip_to(self, timestamp: int) -> None:
         self._next = timestamp
@@ -208,7 +210,7 @@ class JitterBuffer:
             self._starved = 0
 
     def _wait(self, now: float) -> float:
-        return now * 1000 - self._ms(self._next) - self._sorted[0]
+        return now * 1000 - self._next * _MS - self._sorted[0]
 
     def _unwrap(self, timestamp: int) -> int:
         if self._last is not None:
@@ -228,7 +230,3 @@ class JitterBuffer:
         while self._seen[0][0] < now_ms - _WINDOW_MS:
             _, old = self._seen.popleft()
             del self._sorted[bisect_left(self._sorted, old)]
-
-    @staticmethod
-    def _ms(timestamp: int) -> float:
-        return timestamp * 1000 / CLOCK

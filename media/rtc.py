@@ -45,13 +45,19 @@ _LONGEST = 1500
 class _Stun(StunProtocol):
     """Lets nothing through that would raise further in, and spares RTP the attempt to be read as STUN."""
 
+    def __init__(self, connection: "_Connection") -> None:
+        super().__init__(connection)
+        self._connection = connection
+
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if isinstance(data, str) or not 0 < len(data) <= _LONGEST:
             return
-        if data[0] & 0xC0 == 0x80:  # RTP or RTCP, RFC 7983 section 7
-            self.receiver.data_received(data, 1)
-        else:
+        if data[0] & 0xC0 != 0x80:  # neither RTP nor RTCP, RFC 7983 section 7
             super().datagram_received(data, addr)
+        elif is_rtcp(data):
+            self._connection.data_received(data, 1)
+        else:
+            self._connection.on_rtp(data)
 
 
 class _Connection(aioice.Connection):
@@ -61,7 +67,7 @@ class _Connection(aioice.Connection):
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in turn.current(network.ice_servers, "worker")]
         super().__init__(ice_controlling=controlling, **connection_kwargs(servers))
         self._network = network
-        self._on_rtp = on_rtp
+        self.on_rtp = on_rtp
 
     async def gather_candidates(self) -> None:
         if self._local_candidates_start:
@@ -105,7 +111,7 @@ class _Connection(aioice.Connection):
 
     def data_received(self, data: bytes, component: int) -> None:
         if data and data[0] & 0xC0 == 0x80 and not is_rtcp(data):
-            self._on_rtp(data)
+            self.on_rtp(data)
         elif 0 < len(data) <= _LONGEST:
             super().data_received(data, component)
 

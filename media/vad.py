@@ -7,6 +7,8 @@ import webrtcvad
 
 from .frame import HOP, RATE, Frame
 
+_SIZE = 2 * HOP
+
 
 class Vad:
     """One instance per stream: it carries state."""
@@ -21,5 +23,4 @@ class Vad:
     def hops(self, frame: Frame) -> list[bool]:
         """The same for each 10 ms by itself. Every hop must be seen, as the detector tracks the noise."""
         sound = frame.tobytes()
-        size = 2 * HOP
-        return [self._vad.is_speech(sound[i : i + size], RATE) for i in range(0, len(sound), size)]
+        return [self._vad.is_speech(sound[i : i + _SIZE], RATE, HOP) for i in range(0, len(sound), _SIZE)]
