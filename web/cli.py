@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> Outcome | None:
         case "check":
             return _check(load(options.config))
         case "doctor":
-            return _doctor(load(options.config))
+            return _doctor(load(options.config), options)
         case "calls":
             return _calls(load(options.config), options)
         case "serve":
@@ -80,11 +80,11 @@ def _check(settings: Settings) -> Outcome:
     return Outcome(lines, {"ok": True, **facts})
 
 
-def _doctor(settings: Settings) -> Outcome:
+def _doctor(settings: Settings, options: argparse.Namespace) -> Outcome:
     from .commands.doctor import doctor  # the PBXs' clients take a while to load
 
     logs.configure(form="console", level="error")
-    return doctor(settings)
+    return doctor(settings, call=options.call)
 
 
 def _calls(settings: Settings, options: argparse.Namespace) -> Outcome:
@@ -162,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", parents=[common], help="run the service")
     commands.add_parser("check", parents=[common], help="check the settings")
-    commands.add_parser("doctor", parents=[common], help="connect to every PBX, and say what is missing there")
+    look = commands.add_parser("doctor", parents=[common], help="connect to every PBX, and say what is missing there")
+    look.add_argument("--call", action="store_true", help="and take over a test call of tones on each; 5 s, nobody's")
     live = commands.add_parser("calls", parents=[common], help="what is live now, as the running service sees it")
     live.add_argument(
         "--token-file", type=Path, metavar="FILE", help="an API token, alone in a file (or TAKEOVER_TOKEN)"

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import SecretStr
 
+from connector.asterisk import client as ami
 from connector.asterisk.pbx import AsteriskPbx, AsteriskSettings
 from connector.domain.escalation import Step
+from connector.freeswitch import client as esl
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from connector.services.escalations import Policy
 from media import pool as media
@@ -25,6 +28,23 @@ def pbxs(settings: Settings, instance: str) -> Mapping[str, AsteriskPbx | FreeSw
         else:
             made[name] = AsteriskPbx(name, _asterisk(one, settings.ais), instance)
     return made
+
+
+def tester(name: str, one: Asterisk | FreeSwitch, rule: tuple[str, str], instance: str) -> AsteriskPbx | FreeSwitchPbx:
+    """An exchange of which nothing is seen but test calls, whose AI fits the `rule`."""
+    if isinstance(one, FreeSwitch):
+        return FreeSwitchPbx(name, replace(_freeswitch(one, {}), ais=[rule], test=True), instance)
+    return AsteriskPbx(name, replace(_asterisk(one, {}), ais=[rule], test=True), instance)
+
+
+def ami_address(one: Asterisk) -> ami.Address:
+    """Where an Asterisk's AMI is, and who we are there."""
+    return ami.Address(one.host, one.port, one.username, _open(one.secret) or "", one.tls, str(one.tls_ca_file or ""))
+
+
+def esl_address(one: FreeSwitch) -> esl.Address:
+    """Where a FreeSWITCH's event socket is, and its password."""
+    return esl.Address(one.host, one.port, _open(one.secret) or "")
 
 
 def _open(secret: SecretStr | None) -> str | None:

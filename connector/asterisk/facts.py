@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from ..adapter.guards import UUID
 from ..adapter.tables import AI_LEFT, Rule, put
 from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
+from .wire import TEST_CALL
 
 _BORN = re.compile(r"(?:^|-)(\d{9,11})\.\d+$")
 
@@ -96,6 +97,12 @@ class State:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     calls: Mapping[str, Tracked] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
+    test: bool = False
+    """Whether only the test calls of `takeover doctor` count, which else never do."""
+
+    def counts(self, caller: str) -> bool:
+        """Whether a call of this caller may be one of ours."""
+        return caller.startswith(TEST_CALL) == self.test
 
     def id(self, caller: str) -> CallId:
         return call_id(self.pbx, caller)

@@ -60,6 +60,8 @@ class AsteriskSettings:
     """AIs that hear nothing during a takeover."""
     hung_up: frozenset[str] = frozenset()
     """AIs that are hung up at a takeover."""
+    test: bool = False
+    """Whether nothing counts but the test calls of `takeover doctor`."""
 
 
 class AsteriskPbx:
@@ -75,7 +77,8 @@ class AsteriskPbx:
         )
         for destination in settings.destinations.values():
             wire.allowed("destination", destination)
-        self._state = State(name, tuple(Rule(ai, re.compile(match)) for ai, match in settings.ais))
+        rules = tuple(Rule(ai, re.compile(match)) for ai, match in settings.ais)
+        self._state = State(name, rules, test=settings.test)
         self._connection: Connection | None = None
         self._why = "not connected yet"
         self._version: wire.Version | None = None

@@ -39,7 +39,7 @@ def resync(
     Of `before` only that is kept what the PBX cannot tell: when a known call was answered, its notes, and that its AI
     has left.
     """
-    state = State(before.pbx, before.rules, before.unfit)
+    state = State(before.pbx, before.rules, before.unfit, test=before.test)
     channels: dict[str, Channel] = {}
     for row in rows:
         noted = seen(state, row, at).channels[row["uniqueid"]] if row["uniqueid"] else None
@@ -93,6 +93,8 @@ def _ais(before: State, rows: Sequence[Message], stasis: AbstractSet[str]) -> It
             yield channel, before.ais[channel]
         elif row["application"] == "AppDial":
             dial = dialling.get(row["linkedid"])
+            if not before.counts(dial["uniqueid"] if dial else ""):
+                continue
             targets = dial["data"].partition(",")[0].split("&") if dial else []
             name = recognised(before.rules, row["channel"], *targets)
             hooked = dial is not None and dial.variables.get("TK_ID") == dial["uniqueid"]

@@ -107,7 +107,8 @@ def _fitness(state: State, m: Message, _at: datetime) -> Step:
 def inline(state: State, row: Message, at: datetime) -> Step:
     """Notes a call whose AI is an application on the caller's own channel (a row of Status says which)."""
     caller, application = row["uniqueid"], row["application"]
-    if caller in state.calls or application not in ("AudioSocket", "AGI", "EAGI", "ExternalIVR", "Jack"):
+    inline_ais = ("AudioSocket", "AGI", "EAGI", "ExternalIVR", "Jack")
+    if caller in state.calls or application not in inline_ais or not state.counts(caller):
         return state, []
     name = recognised(state.rules, f"{application}/{row['data']}")
     if name is None and caller not in state.hooks:
@@ -163,7 +164,7 @@ def _hangup(state: State, m: Message, _at: datetime) -> Step:
 def _dial_begin(state: State, m: Message, at: datetime) -> Step:
     state = seen(seen(state, m, at), m, at, "dest")
     caller, leg = m["uniqueid"], m["destuniqueid"]
-    if not caller or not leg:  # nobody dials: an Originate, perhaps one of ours
+    if not caller or not leg or not state.counts(caller):  # nobody dials: an Originate, perhaps one of ours
         return state, []
     name = recognised(state.rules, m["destchannel"], f"{m['destchannel'].partition('/')[0]}/{m['dialstring']}")
     hook = state.hooks.get(caller)

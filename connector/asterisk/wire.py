@@ -195,6 +195,31 @@ def originate(patch: Patch, mode: Mode, connect_ms: int) -> Action:
     }
 
 
+TEST_CALL = "takeover-doctor-"
+"""With this begins the Uniqueid of a caller whom `takeover doctor` made: no service shows his call, or touches it."""
+
+
+def test_call(channel_id: str, caller: tuple[str, int, str], ai: tuple[str, int, str], seconds: int) -> Action:
+    """Originates a caller who dials an AI, both of them AudioSockets (host, port, uuid) of whoever asks: outside of any
+    dialplan but ours, and over as soon as that process is, or after `seconds`. It writes no CDR."""
+    return {
+        "Action": "Originate",
+        "Channel": _audiosocket(*caller),
+        "ChannelId": allowed("unique id", channel_id),
+        "Application": "Dial",
+        "Data": f"{_audiosocket(*ai)},5",
+        "CallerID": "takeover doctor <doctor>",
+        "Async": "true",
+        "Timeout": "5000",
+        "Variable": [f"TIMEOUT(absolute)={seconds}", "CDR_PROP(disable)=1"],
+    }
+
+
+def _audiosocket(host: str, port: int, uuid: str) -> str:
+    where = f"{allowed('host', host)}:{allowed('port', str(port))}"
+    return f"AudioSocket/{where}/{allowed('uuid', uuid)}/c(slin)"
+
+
 def redirect(channel: str, context: str, exten: str) -> Action:
     return {
         "Action": "Redirect",

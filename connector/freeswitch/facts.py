@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ..adapter.tables import AI_LEFT, Rule, nameless, recognised
 from ..domain.calls import Ai, Call, CallId, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
 from .ground import Ground, end
-from .wire import Message
+from .wire import TEST_ROLE, Message
 
 PAIRED = "The AI has left this call. The PBX keeps caller and agent together, and a change of mode would part them."
 _CONFERENCE = re.compile(r"[A-Za-z0-9_.:@+-]{1,128}")
@@ -40,7 +40,8 @@ class Channel:
     caller_name: str
     since: datetime
     role: str = ""
-    """``ai`` where the dialplan marks it so, ``agent`` and ``pulse`` on legs of ours."""
+    """``ai`` where the dialplan marks it so, ``agent`` and ``pulse`` on legs of ours, ``test`` on those of the test
+    calls of `takeover doctor`."""
     bypassed: bool = False
     flows: bool = False
     """Whether FreeSWITCH sends silence to it while nothing else is sent."""
@@ -116,6 +117,8 @@ class State:
     """AIs that hear nothing during a takeover."""
     hung_up: frozenset[str] = frozenset()
     """AIs that are hung up at a takeover."""
+    test: bool = False
+    """Whether only the test calls of `takeover doctor` count, which else never do."""
 
     def id(self, caller: str) -> CallId:
         return call_id(self.pbx, caller)
@@ -163,7 +166,7 @@ class State:
 
 def ai_name(state: State, channel: Channel) -> str | None:
     """What the AI on this channel is called; None when it is none."""
-    if channel.role in ("agent", "pulse"):
+    if channel.role in ("agent", "pulse") or (channel.role == TEST_ROLE) != state.test:
         return None
     named = recognised(state.rules, channel.name)
     return nameless(state.rules) if named is None and channel.role == "ai" else named

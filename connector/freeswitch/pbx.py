@@ -65,6 +65,8 @@ class FreeSwitchSettings:
 
 
 class FreeSwitchPbx:
+    test: bool = False
+    """Whether nothing counts but the test calls of `takeover doctor`."""
     """Implements `ports.Pbx`. `instance` names this service on the PBX: one that restarts must keep it."""
 
     def __init__(self, name: str, settings: FreeSwitchSettings, instance: str) -> None:
@@ -77,7 +79,7 @@ class FreeSwitchPbx:
         for destination in settings.destinations.values():
             wire.allowed("destination", destination)
         rules = tuple(Rule(ai, re.compile(match)) for ai, match in settings.ais)
-        self._state = State(name, rules, deaf=settings.deaf, hung_up=settings.hung_up)
+        self._state = State(name, rules, deaf=settings.deaf, hung_up=settings.hung_up, test=settings.test)
         self._connection: Connection | None = None
         self._why = "not connected yet"
         self._legs = Legs(name)

@@ -105,7 +105,7 @@ def resync(
 ) -> tuple[State, SnapshotTaken]:
     """State and snapshot. Of `before` only that is kept what the PBX cannot tell: when a known call was answered, and
     that its AI has left."""
-    state = State(before.pbx, before.rules, before.unfit, deaf=before.deaf, hung_up=before.hung_up)
+    state = State(before.pbx, before.rules, before.unfit, deaf=before.deaf, hung_up=before.hung_up, test=before.test)
     facts = look.facts()
     gone = look.dumps.keys() - facts.keys()
     noted = {row["uuid"]: _channel(row, at) for row in look.channels if row.get("uuid") and row["uuid"] not in gone}

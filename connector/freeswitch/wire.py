@@ -256,6 +256,34 @@ _ALOUD = "eavesdrop_whisper_aleg", "eavesdrop_whisper_bleg"
 
 def quiet(leg: str) -> list[str]:
     """Lets a leg that has to eavesdrop anew be heard by nobody."""
+TEST_ROLE = "test"
+"""The role of both legs of a call that `takeover doctor` made: no service shows it, or touches it."""
+TEST_SILENCE_MS = 3000
+"""After which FreeSWITCH ends a leg of a test call: whoever made it is gone."""
+
+
+def test_call(uuid: str, profile: str, host: str, port: int, seconds: int) -> tuple[str, str]:
+    """What ends a call in any case after `seconds` (to be sent first, its group is the uuid), and what makes it: the
+    caller, ``sip:caller-UUID``, is bridged with the AI, ``sip:ai-UUID``, both of them at one SIP port of whoever asks.
+    It goes through no dialplan and writes no CDR."""
+    allowed("uuid", uuid)
+    variables = {
+        "origination_caller_id_name": "takeover-doctor",
+        "origination_caller_id_number": "takeover-doctor",
+        "originate_timeout": "5",
+        "ignore_early_media": "true",
+        "absolute_codec_string": "PCMU",
+        "media_timeout": str(TEST_SILENCE_MS),
+        "takeover_role": TEST_ROLE,
+        "process_cdr": "false",
+    }
+    listed = ",".join(f"{name}={value}" for name, value in variables.items())
+    place = f"{allowed('host', host)}:{allowed('port', str(port))}"
+    caller, ai = (f"sofia/{allowed('profile', profile)}/sip:{role}-{uuid}@{place}" for role in ("caller", "ai"))
+    end = f"sched_api +{seconds} {uuid} uuid_kill {uuid}"
+    return end, f"originate {{origination_uuid={uuid},{listed}}}{caller} &bridge({{{listed}}}{ai})"
+
+
     return [f"uuid_setvar {leg} {name}" for name in _ALOUD]
 
 

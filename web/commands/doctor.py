@@ -1,11 +1,12 @@
 """``takeover doctor``: connects to every PBX as the service would, and says what is missing there and what helps.
 
-It changes nothing, on the PBX or here, and may run beside the service.
+It changes nothing, on the PBX or here, and may run beside the service. With ``--call`` it also makes a call of its own
+on each PBX, takes it over and gives it back (`testcall`); nobody else's is touched, and no panel shows it.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address, ip_network
 from xml.etree import ElementTree
 
@@ -15,10 +16,12 @@ from connector.domain.errors import PbxError, PbxUnavailable
 from connector.freeswitch import admission as freeswitch
 from connector.freeswitch import client as esl
 
+from .. import configured
 from ..errors import Fault
 from ..faults import shown
 from ..settings import Asterisk, FreeSwitch, Media, Settings
 from .outcome import Outcome
+from .testcall.verdict import Tested
 
 DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - what everybody knows, and tries first
 WITHIN_S = 20.0
@@ -30,23 +33,62 @@ class Found:
 
     title: str
     faults: Sequence[Fault]
+    usable: bool = False
+    """Whether an agent could engage there, as far as a look tells."""
+    call: Tested | None = None
+    """None where no test call was made."""
 
 
-def doctor(settings: Settings) -> Outcome:
-    """Exit code 1 when anything is wrong."""
-    found = asyncio.run(_all(settings))
+def doctor(settings: Settings, *, call: bool = False) -> Outcome:
+    """Exit code 1 when anything is wrong. `call`: with a test call on each PBX that can be engaged on."""
+    found = asyncio.run(_all(settings, call))
     lines: list[str] = []
     for name, one in found.items():
         lines.append(f"{name}: {one.title}{'' if one.faults else ', in order'}")
         lines += [f"  {fault}" for fault in one.faults]
+        if call:
+            lines.append(f"  test call: {_told(one.call)}")
     ok = not any(one.faults for one in found.values())
-    facts = {name: {"is": one.title, "faults": [asdict(fault) for fault in one.faults]} for name, one in found.items()}
+    facts = {name: _facts(one) for name, one in found.items()}
     return Outcome(lines, {"ok": ok, "pbx": facts}, code=0 if ok else 1)
 
 
-async def _all(settings: Settings) -> Mapping[str, Found]:
+def _facts(one: Found) -> dict[str, object]:
+    call = one.call
+    made = call and {"ok": not call.faults, "times_ms": call.times and asdict(call.times), "heard": call.heard}
+    return {"is": one.title, "faults": [asdict(fault) for fault in one.faults], **({"call": made} if made else {})}
+
+
+def _told(call: Tested | None) -> str:
+    if call is None:
+        return "not made, as nobody could take it over; mend the above first"
+    if call.times is None:
+        return "it did not come to a takeover"
+    spans = {
+        "AI silent after": call.times.ai_silent,
+        "agent heard after": call.times.agent_heard,
+        "AI back after": call.times.ai_back,
+    }
+    told = ", ".join(f"{what} {'-' if ms is None else f'{ms:.0f} ms'}" for what, ms in spans.items())
+    return f"{told}{'' if call.faults else '; everybody heard whom they should, and nobody else'}"
+
+
+async def _all(settings: Settings, call: bool) -> Mapping[str, Found]:
     found = await asyncio.gather(*(_look(name, one, settings.media) for name, one in settings.pbx.items()))
-    return dict(zip(settings.pbx, found, strict=True))
+    looked = dict(zip(settings.pbx, found, strict=True))
+    if call:
+        for name, one in looked.items():  # one after the other: they are timed
+            if one.usable:
+                looked[name] = await _called(name, one, settings)
+    return looked
+
+
+async def _called(name: str, found: Found, settings: Settings) -> Found:
+    from .testcall.call import tested  # WebRTC takes a while to load
+
+    call = await tested(name, settings.pbx[name], settings)
+    faults = [Fault(f"pbx.{name}", "", f"test call: {wrong.what}; {wrong.remedy}") for wrong in call.faults]
+    return replace(found, faults=[*found.faults, *faults], call=call)
 
 
 async def _look(name: str, one: Asterisk | FreeSwitch, media: Media) -> Found:
@@ -67,17 +109,15 @@ async def _look(name: str, one: Asterisk | FreeSwitch, media: Media) -> Found:
 
 
 async def _asterisk(name: str, one: Asterisk) -> Found:
-    secret = one.secret.get_secret_value() if one.secret else ""
-    address = ami.Address(one.host, one.port, one.username, secret, one.tls, str(one.tls_ca_file or ""))
-    async with ami.Connection(name, address, lambda _: None) as connection:
+    async with ami.Connection(name, configured.ami_address(one), lambda _: None) as connection:
         admission = await asterisk.admit(connection)
     unfit = [Fault(f"pbx.{name}", "", admission.unfit)] if admission.unfit else []
-    return Found(f"Asterisk {admission.text}", unfit)
+    return Found(f"Asterisk {admission.text}", unfit, usable=not unfit)
 
 
 async def _freeswitch(name: str, one: FreeSwitch, media: Media) -> Found:
-    secret = one.secret.get_secret_value() if one.secret else ""
-    async with esl.Connection(name, esl.Address(one.host, one.port, secret), lambda _: None) as connection:
+    address = configured.esl_address(one)
+    async with esl.Connection(name, address, lambda _: None) as connection:
         admission = await freeswitch.admit(connection, one.sip_profile)
         contexts = sorted({place.partition(",")[0] for place in one.destinations.values()})
         socket, profile, *there = await connection.api(
@@ -86,9 +126,9 @@ async def _freeswitch(name: str, one: FreeSwitch, media: Media) -> Found:
             *(f"xml_locate dialplan context name {context}" for context in contexts),
         )
     faults = [Fault(f"pbx.{name}", "", admission.unfit)] if admission.unfit else []
-    if secret == DEFAULT_PASSWORD:
+    if address.secret == DEFAULT_PASSWORD:
         remedy = "everybody knows this one: change it there and in event_socket.conf.xml; openssl rand -hex 24"
-        faults.append(Fault(f"pbx.{name}.secret", shown(secret), remedy))
+        faults.append(Fault(f"pbx.{name}.secret", shown(address.secret), remedy))
     faults += _open_socket(name, socket)
     faults += _sip_way(name, one.sip_profile, profile, media)
     missing = [context for context, text in zip(contexts, there, strict=True) if "<context" not in text]
@@ -97,7 +137,7 @@ async def _freeswitch(name: str, one: FreeSwitch, media: Media) -> Found:
         for key, place in one.destinations.items()
         if place.partition(",")[0] in missing
     ]
-    return Found(f"FreeSWITCH {admission.text}", faults)
+    return Found(f"FreeSWITCH {admission.text}", faults, usable=not admission.unfit)
 
 
 def _open_socket(name: str, xml: str) -> list[Fault]:
