@@ -14,6 +14,7 @@ TakeoverError
 |-- ModeNotPossible(call, mode, why)
 |-- LegNotReady(leg, why)              nobody mutes an AI for a dead microphone
 |-- NotAllowed(act, why)
+|-- LastAdministrator(username)        nobody could administer any more
 |-- BadValue(field, value, remedy)     a value that the seam refuses
 `-- StoreUnavailable(why)              the audit could not be written, so the act did not happen
 """
@@ -132,6 +133,14 @@ class NotAllowed(TakeoverError):
     def __init__(self, act: str, why: str) -> None:
         super().__init__(why)
         self.act, self.why = act, why
+
+
+class LastAdministrator(TakeoverError):
+    """Without this account as it is, nobody could administer any more."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__(f"{username!r} is the last administrator; add or promote another one first")
+        self.username = username
 
 
 class BadValue(TakeoverError):

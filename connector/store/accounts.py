@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import Delete, Update, delete, insert, select, update
+from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from ..domain.errors import BadValue
-from ..domain.people import EVERYTHING, ActorRole
+from ..domain.errors import BadValue, LastAdministrator
+from ..domain.people import EVERYTHING, Actor, ActorRole, Allowed, may
 from .engine import Database
-from .schema import accounts, stamp, unstamp
+from .schema import accounts, meta, sessions, stamp, unstamp
+
+_ALONE = update(meta).where(meta.c.key == "schema").values(value=meta.c.value)
+"""Changes nothing, but holds a row until the transaction ends, so that whoever else takes somebody's rights waits.
+PostgreSQL would otherwise let two administrators remove each other, as neither touches the other's row; SQLite has one
+writer anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,8 @@ class Accounts:
         return [_account(row) for row in await self._database.rows(select(accounts).order_by(accounts.c.username))]
 
     async def remove(self, username: str) -> bool:
-        """Removes the account and its sessions; false when there was none."""
-        return await self._database.execute(delete(accounts).where(accounts.c.username == _folded(username))) > 0
+        """Removes the account and its sessions; false when there was none. Raises `LastAdministrator`."""
+        return await self._take(username, delete(accounts).where(accounts.c.username == _folded(username)))
 
     async def change(
         self,
@@ -91,7 +96,10 @@ class Accounts:
         queues: Iterable[str] | None = None,
         tenants: Iterable[str] | None = None,
     ) -> bool:
-        """Gives an account another role, other queues or tenants; None leaves what is. False when there is none."""
+        """Gives an account another role, other queues or tenants; None leaves what is. False when there is none.
+
+        Raises `LastAdministrator`.
+        """
         values: dict[str, str] = {}
         if role is not None:
             values["role"] = role
@@ -101,13 +109,45 @@ class Accounts:
             values["tenants"] = json.dumps(sorted(set(tenants)))
         if not values:
             return await self.by_name(username) is not None
-        statement = update(accounts).where(accounts.c.username == _folded(username))
-        return await self._database.execute(statement.values(**values)) > 0
+        return await self._take(
+            username, update(accounts).where(accounts.c.username == _folded(username)).values(**values)
+        )
 
-    async def set_password(self, username: str, password_hash: str) -> bool:
-        """False when there is no such account. Ending its sessions is the caller's decision."""
-        statement = update(accounts).where(accounts.c.username == _folded(username))
-        return await self._database.execute(statement.values(password_hash=password_hash)) > 0
+    async def _take(self, username: str, statement: Delete | Update) -> bool:
+        """Does what may cost an account its rights, and undoes it when that leaves nobody who administers."""
+
+        def take(connection: Connection) -> bool:
+            connection.execute(_ALONE)
+            before = _all(connection)
+            if not connection.execute(statement).rowcount:
+                return False
+            if any(map(_administers, before)) and not any(map(_administers, _all(connection))):
+                raise LastAdministrator(_folded(username))  # which rolls back
+            return True
+
+        return await self._database.run(take)
+
+    async def set_password(self, username: str, password_hash: str, *, keep: str = "") -> bool:
+        """Also ends the sessions of the old one, but for the one whose hash is `keep`. False: no such account."""
+
+        def change(connection: Connection) -> bool:
+            account = accounts.c.username == _folded(username)
+            if not connection.execute(update(accounts).where(account).values(password_hash=password_hash)).rowcount:
+                return False
+            id_ = select(accounts.c.id).where(account).scalar_subquery()
+            connection.execute(delete(sessions).where(sessions.c.account == id_, sessions.c.id_hash != keep))
+            return True
+
+        return await self._database.run(change)
+
+
+def _all(connection: Connection) -> Sequence[Account]:
+    return [_account(row) for row in connection.execute(select(accounts)).mappings()]
+
+
+def _administers(account: Account) -> bool:
+    actor = Actor(account.id, account.name, account.role, account.queues, account.tenants)
+    return isinstance(may(actor, "administer"), Allowed)
 
 
 def _folded(username: str) -> str:

@@ -1,8 +1,11 @@
 """People who log in."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from connector.domain.errors import BadValue
+from connector.domain.errors import BadValue, LastAdministrator
 from connector.store import Store
 
 
@@ -34,3 +37,55 @@ async def test_list_set_password_and_remove(store: Store) -> None:
     assert [account.password_hash for account in await store.accounts.list()] == ["new", "old"]
     assert await store.accounts.remove("anna")
     assert not await store.accounts.remove("anna")
+
+
+async def test_a_new_password_ends_every_session_but_the_one_that_is_kept(store: Store) -> None:
+    anna = await store.accounts.add("anna", "Anna", "agent", "old")
+    ben = await store.accounts.add("ben", "Ben", "agent", "old")
+    for key, account in (("office", anna), ("home", anna), ("his", ben)):
+        await store.sessions.add(key, account.id, datetime.now(UTC) + timedelta(hours=1))
+    assert await store.accounts.set_password("anna", "new", keep="office")
+    assert [key for key in ("office", "home", "his") if await store.sessions.get(key)] == ["office", "his"]
+    assert await store.accounts.set_password("anna", "newer")
+    assert [key for key in ("office", "home", "his") if await store.sessions.get(key)] == ["his"]
+
+
+async def test_the_last_administrator_stays_one(store: Store) -> None:
+    await store.accounts.add("anna", "Anna", "admin", "hash")
+    await store.accounts.add("of-one-tenant", "Tom", "admin", "hash", tenants=["acme"])  # administers nothing
+    await store.accounts.add("ben", "Ben", "agent", "hash")
+    for refused in (
+        store.accounts.remove("anna"),
+        store.accounts.change("Anna", "agent"),
+        store.accounts.change("anna", queues=["sales"]),
+        store.accounts.change("anna", tenants=["acme"]),
+    ):
+        with pytest.raises(LastAdministrator, match="'anna' is the last administrator; add or promote another one"):
+            await refused
+    (anna, *_) = await store.accounts.list()
+    assert (anna.role, anna.queues, anna.tenants) == ("admin", {"*"}, {"*"})
+    assert await store.accounts.change("ben", "admin")
+    assert await store.accounts.remove("anna")
+
+
+@pytest.mark.parametrize("acts", [(True, True), (False, False), (True, False)], ids=["remove", "demote", "both"])
+async def test_two_administrators_who_take_each_others_rights_at_once_leave_one(
+    store: Store, acts: tuple[bool, bool]
+) -> None:
+    async def attempt(username: str, removes: bool) -> bool:
+        try:
+            if removes:
+                return await store.accounts.remove(username)
+            return await store.accounts.change(username, "agent")
+        except LastAdministrator:
+            return False
+
+    left = ""
+    for number in range(20):
+        names = f"anna{number}", f"ben{number}"
+        for name in names:
+            await store.accounts.add(name, name.title(), "admin", "hash")
+        if left:
+            await store.accounts.remove(left)
+        assert sorted(await asyncio.gather(*map(attempt, names, acts))) == [False, True]
+        (left,) = [one.username for one in await store.accounts.list() if one.role == "admin"]
