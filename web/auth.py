@@ -8,20 +8,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 
 import structlog
 from aiohttp import web
 
-from connector.domain.errors import StoreUnavailable
+from connector.domain.errors import NotAllowed, StoreUnavailable
 from connector.domain.people import Actor
 from connector.store import Store
 from connector.store.accounts import Account
 
-from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts, TooManyRequests
-from .passwords import hash_secret, new_secret, password_fits
+from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts, TooManyRequests, WrongPassword
+from .passwords import hash_password, hash_secret, new_secret, password_fits
 from .throttle import Buckets, Throttle
 
 log = structlog.get_logger()
@@ -127,6 +127,9 @@ class Guard:
         service a whole office comes back at once, from one address."""
         self._hashing = asyncio.Semaphore(2)
         """Each verification takes 64 MiB for some 50 ms: a flood of log-ins must not take the memory."""
+        self._comparing = asyncio.Lock()
+        """Held while sessions are compared with the accounts, and while one's own password changes: the session that
+        changed it must not look like one of the old password."""
         self._ended: list[Ended] = []
         self._gone: dict[str, datetime | None] = {}
         """Sessions that ended here, until they would have expired: a request that is under way, or a store that
@@ -176,6 +179,30 @@ class Guard:
     async def logout(self, principal: Principal) -> None:
         """Ends a session and all that hangs on it."""
         await self._end(principal, "logout")
+
+    async def account(self, principal: Principal) -> Account:
+        """Whose session this is. Raises `NotAllowed` for a machine, `NotLoggedIn`."""
+        if not principal.by_cookie:
+            raise NotAllowed("login", "A token has no password; an administrator makes another one.")
+        account = await self._store.accounts.get(principal.actor.id)
+        if account is None:
+            raise NotLoggedIn("Your account was removed.")
+        return account
+
+    async def change_password(self, principal: Principal, account: Account, old: str, new: str, address: str) -> None:
+        """One's own, after `admit`; every other session of the account ends within a second. Raises `WrongPassword`."""
+        async with self._hashing:
+            if not await password_fits(old, account.password_hash):
+                raise WrongPassword
+            secret = await hash_password(new)
+        self._per_account.succeeded(_both(account.username, address))
+        self._per_address.succeeded(address)
+        async with self._comparing:
+            if principal.session not in self._live:  # it ended while the passwords were being hashed
+                raise NotLoggedIn("Your session has ended; log in again.")
+            await self._store.accounts.set_password(account.username, secret, keep=principal.session)
+            if principal.session in self._live:
+                self._live[principal.session] = replace(principal, password_hash=secret)
 
     async def _begin(self, account: Account) -> tuple[str, Principal]:
         """Always a fresh secret: one that somebody planted in the browser before is worth nothing (fixation)."""
@@ -256,13 +283,13 @@ class Guard:
 
     async def recheck(self) -> None:
         """One look: sessions and tokens that are over end. Raises `StoreUnavailable`."""
-        known = list(self._live.values())  # before reading: who comes in meanwhile may not be in what is read
-        accounts = {account.id: account for account in await self._store.accounts.list()}
-        tokens = {token.hash for token in await self._store.tokens.list() if token.revoked_at is None}
-        for principal in known:
-            why = _over(principal, accounts.get(principal.actor.id), tokens)
-            if why:
-                await self._end(principal, why)
+        async with self._comparing:
+            known = list(self._live.values())  # before reading: who comes in meanwhile may not be in what is read
+            accounts = {account.id: account for account in await self._store.accounts.list()}
+            tokens = {token.hash for token in await self._store.tokens.list() if token.revoked_at is None}
+            over = [(one, why) for one in known if (why := _over(one, accounts.get(one.actor.id), tokens))]
+        for principal, why in over:
+            await self._end(principal, why)
         now = datetime.now(UTC)
         self._gone = {key: until for key, until in self._gone.items() if until is None or until > now}
 

@@ -3,6 +3,7 @@
 WebError
 |-- BadRequest(faults)               the request is malformed; each fault names field, value and remedy
 |-- NotLoggedIn(why)                 no session, an expired one, an unknown token, a wrong password
+|-- WrongPassword                    one's own, asked for again, is wrong
 |-- ForeignOrigin(origin)            a page of another site made the browser ask
 |-- TooManyAttempts(seconds)         log in again later
 |-- TooManyRequests(seconds)         ask more slowly
@@ -54,6 +55,13 @@ class NotLoggedIn(WebError):
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
+
+
+class WrongPassword(WebError):
+    """Somebody is logged in, but does not know the password of that account."""
+
+    def __init__(self) -> None:
+        super().__init__("The present password is wrong; nothing was changed.")
 
 
 class ForeignOrigin(WebError):

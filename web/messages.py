@@ -190,6 +190,13 @@ class SetPassword(Body):
     password: NewPassword
 
 
+class ChangePassword(Body):
+    """One's own."""
+
+    old_password: Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD)]
+    new_password: NewPassword
+
+
 # ---- what clients are sent ----
 
 

@@ -251,6 +251,7 @@ class PanelStub:
                 web.get("/api/v1/session", self._session),
                 web.delete("/api/v1/session", self._logout),
                 web.put("/api/v1/session/duty", self._empty),
+                web.put("/api/v1/session/password", self._empty),
                 web.get("/api/v1/events", self._events),
                 web.get("/api/v1/audit", self._audit),
                 web.get("/api/v1/users", self._users),

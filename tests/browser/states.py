@@ -315,6 +315,17 @@ async def poor_line(page: Page, stub: PanelStub) -> None:
 
 
 @state
+async def password(page: Page, stub: PanelStub) -> None:
+    await calls(page, stub)
+    stub.fail("PUT", "/session/password", 403, "wrong-password")
+    await page.get_by_test_id("password").click()
+    for field in ("old", "new", "again"):
+        await page.get_by_test_id(f"password-{field}").fill("a long password")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("password-wrong")).not_to_be_empty()
+
+
+@state
 async def audit_without_entries(page: Page, stub: PanelStub) -> None:
     stub.role = "supervisor"
     await page.reload()

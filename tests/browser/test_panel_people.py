@@ -114,3 +114,34 @@ async def test_a_token_is_shown_once_and_works_until_it_is_revoked(browser: Brow
             await expect(row).to_have_count(0)
             await house.guard.recheck()
             assert (await bot.ask("GET", "session")).status == 401
+
+
+async def test_ones_own_password_is_changed_by_keyboard_and_only_ones_other_sessions_end(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with House(tmp_path) as house:
+        await house.account("anna")
+        async with panel(browser, house, "anna") as page, panel(browser, house, "anna") as other:
+            await page.get_by_test_id("password").focus()
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_test_id("password-old")).to_be_focused()
+            await page.keyboard.type("not my password")
+            for secret in (NEW, f"{NEW}!"):
+                await page.keyboard.press("Tab")
+                await page.keyboard.type(secret)
+            await page.keyboard.press("Enter")  # the browser says that they differ
+            again = page.get_by_test_id("password-again")
+            assert await again.evaluate("field => field.validationMessage") == "The two new passwords differ."
+            await again.fill(NEW)
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_test_id("password-wrong")).to_have_text("The present password is wrong.")
+            await expect(page.get_by_test_id("password-old")).to_be_focused()
+            await page.keyboard.type(PASSWORD)  # what was wrong is selected
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_test_id("toast")).to_contain_text("Your password is changed.")
+            await expect(page.get_by_test_id("password")).to_be_focused()
+            await house.guard.recheck()
+            await expect(other.get_by_test_id("login-username")).to_be_visible()
+            await expect(page.get_by_test_id("lamp")).to_have_attribute("data-up", "true")
+        async with panel(browser, house, "anna", NEW):
+            pass

@@ -5,7 +5,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from connector.domain.errors import NotAllowed
+from connector.domain.errors import LastAdministrator, NotAllowed
 from connector.store import Store
 from connector.store.accounts import Account
 
@@ -65,7 +65,7 @@ def people_routes(store: Store) -> list[Route]:
         return account
 
     async def another(ask: Ask) -> Account:
-        """The account of the path, unless it is one's own: so an administrator is always left."""
+        """The account of the path, unless it is one's own. That somebody is left who administers: see `Accounts`."""
         account = await found(_named(ask))
         if account.id == ask.actor.id:
             raise NotAllowed("administer", "This is you. Ask another administrator, or use: takeover user.")
@@ -96,7 +96,7 @@ def people_routes(store: Store) -> list[Route]:
             UserJson,
             word="change-user",
             facts=lambda ask: {"name": _named(ask), **_reach(ask.body(ChangeUser))},
-            errors=(NotFound,),
+            errors=(NotFound, LastAdministrator),
         ),
         Route(
             "PUT",
@@ -119,7 +119,7 @@ def people_routes(store: Store) -> list[Route]:
             status=204,
             word="remove-user",
             facts=lambda ask: {"name": _named(ask)},
-            errors=(NotFound,),
+            errors=(NotFound, LastAdministrator),
         ),
     ]
 

@@ -10,8 +10,8 @@ from connector.domain.people import PERMISSIONS, Allowed, may
 from connector.ports import Journal
 
 from ..auth import Guard, Principal, Site
-from ..errors import NotLoggedIn, TooManyAttempts
-from ..messages import Duty, IceServerJson, Login
+from ..errors import NotLoggedIn, TooManyAttempts, WrongPassword
+from ..messages import ChangePassword, Duty, IceServerJson, Login
 from ..record import recorded
 from ..routing import Ask, Route
 from ..views import dumps
@@ -96,6 +96,13 @@ def session_routes(
             await close_leg(ask.principal.session)
         return duty[ask.principal.session]
 
+    async def change_password(ask: Ask) -> None:
+        body = ask.body(ChangePassword)
+        account = await guard.account(ask.principal)
+        guard.admit(account.username, ask.address)
+        async with recorded(journal, ask.actor.id, "change-password", {"address": ask.address}):
+            await guard.change_password(ask.principal, account, body.old_password, body.new_password, ask.address)
+
     path = "/api/v1/session"
     return [
         Route(
@@ -132,6 +139,17 @@ def session_routes(
             record="best",
             word="duty",
             facts=lambda ask: {"on": str(ask.body(Duty).on).lower()},
+        ),
+        Route(
+            "PUT",
+            f"{path}/password",
+            "login",
+            change_password,
+            "A new password of one's own; ends one's other sessions",
+            ChangePassword,
+            status=204,
+            record="inside",
+            errors=(WrongPassword, TooManyAttempts),
         ),
     ]
 

@@ -4,8 +4,10 @@ import getpass
 import re
 import sys
 from argparse import Namespace
+from collections.abc import Awaitable
 from typing import cast
 
+from connector.domain.errors import LastAdministrator
 from connector.domain.people import ActorRole
 from connector.store import Store
 from connector.store.accounts import Account
@@ -34,8 +36,7 @@ async def user(store: Store, options: Namespace) -> Outcome:
             return _done(found, options.name, f"{options.name} has a new password; older sessions end now")
         case "remove":
             number = await store.audit.intent(_ACTOR, "remove-user", None, {"name": options.name})
-            found = await store.accounts.remove(options.name)
-            await store.audit.outcome(number, "ok" if found else "not-found", {})
+            found = await _kept(store, number, store.accounts.remove(options.name))
             return _done(found, options.name, f"{options.name} is removed; sessions and engagements end now")
     accounts = await store.accounts.list()
     return Outcome(
@@ -118,9 +119,19 @@ async def _change_user(store: Store, options: Namespace) -> Outcome:
         raise CommandFailed("Nothing to change: give --role, --queue or --tenant")
     facts = {name: value if isinstance(value, str) else ",".join(value) for name, value in changes.items()}
     number = await store.audit.intent(_ACTOR, "change-user", None, {"name": options.name, **facts})
-    found = await store.accounts.change(options.name, **changes)
-    await store.audit.outcome(number, "ok" if found else "not-found", {})
+    found = await _kept(store, number, store.accounts.change(options.name, **changes))
     return _done(found, options.name, f"{options.name} is changed; older sessions end now")
+
+
+async def _kept(store: Store, number: int, act: Awaitable[bool]) -> bool:
+    """Whether there was such an account; what came of it is in the audit. Raises `CommandFailed`."""
+    try:
+        found = await act
+    except LastAdministrator as error:
+        await store.audit.outcome(number, error.slug, {})
+        raise CommandFailed(f"{error}; nothing was changed") from None
+    await store.audit.outcome(number, "ok" if found else "not-found", {})
+    return found
 
 
 async def _add_token(store: Store, options: Namespace) -> Outcome:

@@ -74,6 +74,8 @@ export const api = {
   login: (username, password) => call("POST", "/session", { username, password }),
   session: () => call("GET", "/session"),
   logout: () => call("DELETE", "/session"),
+  /** @param {string} old @param {string} fresh */
+  changePassword: (old, fresh) => call("PUT", "/session/password", { old_password: old, new_password: fresh }),
   /** @param {string} id */
   transcript: (id) => call("GET", `/calls/${part(id)}/transcript`),
   /** @param {string} sdp @param {boolean | string} replace this session's leg, if there is one; its own id: the call goes on over the new line */

@@ -92,6 +92,7 @@
  *   | {kind: "check"}
  *   | {kind: "audit"}
  *   | {kind: "people"}
+ *   | {kind: "password"}
  *   | {kind: "help", call: string}
  *   | {kind: "keypad", call: string}
  *   | {kind: "transfer", call: string}

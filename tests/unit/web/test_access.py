@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import aiohttp
 import pytest
+from argon2 import PasswordHasher
 
 from connector.domain.calls import CallId, Engagement, EngagementId, Mode, Phase
 from connector.domain.people import Act, Actor, ActorRole, Allowed, may
@@ -25,6 +26,8 @@ from web import socket as events
 from web.passwords import hash_password
 from web.routing import Route
 
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Quick to verify: these passwords are nobody's."""
 BODIES: dict[type[messages.Body], list[dict[str, Any]]] = {
     messages.Nothing: [{}],
     messages.Login: [{"username": "zoe", "password": PASSWORD}],
@@ -45,6 +48,7 @@ BODIES: dict[type[messages.Body], list[dict[str, Any]]] = {
     messages.NewUser: [{"username": "newcomer", "password": PASSWORD}],
     messages.ChangeUser: [{"role": "supervisor"}],
     messages.SetPassword: [{"password": PASSWORD}],
+    messages.ChangePassword: [{"old_password": PASSWORD, "new_password": PASSWORD}],
 }
 """Every body that a route takes, in all its kinds of act."""
 
@@ -106,6 +110,7 @@ TABLE: Mapping[str, Row] = {
     "GET /api/v1/session": (KNOWN, NOBODY),
     "DELETE /api/v1/session": (KNOWN, NOBODY),
     "PUT /api/v1/session/duty": (HANDS, NOBODY),
+    "PUT /api/v1/session/password": (frozenset(PEOPLE), NOBODY),
     "GET /api/v1/calls": (KNOWN - {"metrics"}, NOBODY),
     f"GET {CALL}": (THEIRS | ITS_AI, NOBODY),
     f"GET {CALL}/transcript": (THEIRS | ITS_AI, NOBODY),
@@ -164,7 +169,7 @@ async def known(house: House, name: str) -> str:
     role, queue, tenant = PEOPLE[name]
     username = name.replace(" ", "-").replace("'", "")
     if await house.store.accounts.by_name(username) is None:
-        await house.store.accounts.add(username, name, role, "no password", [queue], [tenant])
+        await house.store.accounts.add(username, name, role, HASH, [queue], [tenant])
     return username
 
 

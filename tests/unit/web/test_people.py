@@ -1,10 +1,12 @@
 """Administrators manage people through the API: what they may, what it ends, and what the audit keeps."""
 
+import asyncio
 import json
 from typing import Any
 
 from connector.store.trail import Wanted
 from tests.unit.web.house import PASSWORD, House, Visitor, until
+from web.passwords import hash_secret
 
 NEW = "another long password"
 
@@ -76,6 +78,101 @@ async def test_an_administrator_is_always_left(house: House) -> None:
         assert (refused.status, refused.slug) == (403, "not-allowed")
         assert "This is you" in refused.body["detail"]
     assert (await root.ask("PUT", "users/root/password", {"password": NEW})).status == 204  # but one's own password
+
+
+async def test_two_administrators_who_remove_each_other_at_once_leave_one(house: House) -> None:
+    root, anna = await house.person("root", "admin"), await house.person("anna", "admin")
+    answers = await asyncio.gather(root.ask("DELETE", "users/anna"), anna.ask("PATCH", "users/root", {"role": "agent"}))
+    refused = max(answers, key=lambda one: one.status)
+    assert sorted(one.status for one in answers) in ([200, 409], [204, 409])
+    assert (refused.slug, refused.body["username"] in ("root", "anna")) == ("last-administrator", True)
+    assert [one.role for one in await house.store.accounts.list()].count("admin") == 1
+
+
+async def test_ones_own_password_is_changed_and_only_ones_other_sessions_end(house: House) -> None:
+    await house.account("anna")
+    ben = await house.person("ben")
+    (_, office), (_, home) = [await log_in(house, "anna", PASSWORD) for _ in range(2)]
+    call, leg = house.call(), await office.leg()
+    assert (await office.ask("POST", f"calls/{call}/engagements", {"mode": "takeover", "leg": leg})).status == 201
+    assert (await office.ask("PUT", "session/password", {"old_password": PASSWORD, "new_password": NEW})).status == 204
+    await house.guard.recheck()
+    assert [(await one.ask("GET", "session")).status for one in (office, home, ben)] == [200, 401, 200]
+    assert [one.agent_name for one in house.registry.engagements()] == ["Anna"]  # she goes on speaking
+    assert (await log_in(house, "anna", PASSWORD))[0] == 401
+    assert (await log_in(house, "anna", NEW))[0] == 200
+    (account,) = [one for one in await house.store.accounts.list() if one.username == "anna"]
+    (act,) = await house.store.audit.acts(Wanted(act="change-password"))
+    assert (act.actor, act.result, act.facts) == (account.id, "ok", {"address": "127.0.0.1"})
+
+
+async def test_after_a_restart_no_session_of_the_old_password_comes_back(house: House) -> None:
+    await house.account("anna")
+    (_, office), (_, home) = [await log_in(house, "anna", PASSWORD) for _ in range(2)]
+    assert (await office.ask("PUT", "session/password", {"old_password": PASSWORD, "new_password": NEW})).status == 204
+    kept = [one for one in (office, home) if await house.store.sessions.get(hash_secret(cookie(one, house)))]
+    assert kept == [office]
+
+
+async def test_a_wrong_old_password_changes_nothing_and_is_throttled_as_a_log_in_is(house: House) -> None:
+    await house.account("anna")
+    _, anna = await log_in(house, "anna", PASSWORD)
+    for _ in range(5):
+        answer = await anna.ask("PUT", "session/password", {"old_password": "guess", "new_password": NEW})
+        assert (answer.status, answer.slug) == (403, "wrong-password")
+    for body in ({"old_password": PASSWORD, "new_password": NEW}, {"old_password": "guess", "new_password": NEW}):
+        answer = await anna.ask("PUT", "session/password", body)
+        assert (answer.status, answer.slug, answer.headers["Retry-After"]) == (429, "too-many-attempts", "1")
+    assert (await log_in(house, "anna", PASSWORD))[0] == 429  # the same guesses
+    house.now += 1
+    assert (await anna.ask("PUT", "session/password", {"old_password": PASSWORD, "new_password": NEW})).status == 204
+    assert (
+        await anna.ask("PUT", "session/password", {"old_password": "guess", "new_password": NEW})
+    ).status == 403  # counted anew
+    acts = await house.store.audit.acts(Wanted(act="change-password"))
+    assert [one.result for one in acts] == ["wrong-password", "ok", *["wrong-password"] * 5]
+    assert not {PASSWORD, NEW, "guess"} & {value for one in acts for value in one.facts.values()}
+
+
+async def test_what_is_no_new_password_is_refused_and_a_token_has_none(house: House) -> None:
+    await house.account("anna")
+    _, anna = await log_in(house, "anna", PASSWORD)
+    for body, field in (
+        ({"old_password": PASSWORD, "new_password": "short"}, "new_password"),
+        ({"old_password": PASSWORD, "new_password": "x" * 257}, "new_password"),
+        ({"new_password": NEW}, "old_password"),
+        ({"old_password": PASSWORD, "new_password": NEW, "username": "root"}, "username"),
+    ):
+        answer = await anna.ask("PUT", "session/password", body)
+        assert (answer.status, answer.body["field"]) == (400, field), body
+        assert "short" not in json.dumps(answer.body)
+    machine = await house.machine("robot", "agent")
+    assert (
+        await machine.ask("PUT", "session/password", {"old_password": PASSWORD, "new_password": NEW})
+    ).slug == "not-allowed"
+    stranger = await house.visitor()
+    assert (
+        await stranger.ask("PUT", "session/password", {"old_password": PASSWORD, "new_password": NEW})
+    ).slug == "not-logged-in"
+
+
+async def test_the_session_that_changes_the_password_never_looks_like_an_old_one(house: House) -> None:
+    await house.account("anna")
+    _, anna = await log_in(house, "anna", PASSWORD)
+    old, new = PASSWORD, NEW
+    for _ in range(5):
+        changing = asyncio.create_task(anna.ask("PUT", "session/password", {"old_password": old, "new_password": new}))
+        while not changing.done():
+            await house.guard.recheck()
+        assert (await changing).status == 204
+        old, new = new, old
+    assert (await anna.ask("GET", "session")).status == 200
+
+
+def cookie(visitor: Visitor, house: House) -> str:
+    """The secret of a session."""
+    (found,) = [one.value for one in visitor.client.cookie_jar if one.key == house.site.cookie]
+    return found
 
 
 async def test_what_cannot_be_is_refused_with_the_remedy(house: House) -> None:

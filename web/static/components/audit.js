@@ -12,7 +12,7 @@ const ACTS = [
   ...["monitor", "whisper", "barge", "takeover", "release", "hangup", "transfer", "dtmf", "coach"],
   ...["hold", "read-transcript", "escalate", "escalation-step", "withdraw-escalation", "wrap-up"],
   ...["login", "logout", "duty", "open-leg", "close-leg", "read-audit", "export-audit"],
-  ...["add-token", "revoke-token", "add-user", "change-user", "set-password", "remove-user"],
+  ...["add-token", "revoke-token", "add-user", "change-user", "set-password", "change-password", "remove-user"],
   ...["intrude", "webhook", "forget"],
 ];
 /** Facts that only a machine can use; the export has them. */

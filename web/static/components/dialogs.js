@@ -52,6 +52,7 @@ class Dialogs extends Part {
     if (asked.kind === "check") return this.check(state);
     if (asked.kind === "audit") return this.sheetOf("audit", "scroll-text", () => import("./audit.js"));
     if (asked.kind === "people") return this.sheetOf("people", "users", () => import("./people.js"));
+    if (asked.kind === "password") return this.password();
     if (asked.kind === "move-line")
       return this.question("headset", t("move.title"), t("move.text"), [
         button(t("cancel"), "move-cancel", () => this.close(), { autofocus: true }),
@@ -104,6 +105,16 @@ class Dialogs extends Part {
         button(t("close"), `${kind}-close`, () => this.close()),
       ),
       document.createElement(`tk-${kind}`),
+    ];
+  }
+
+  /** @returns {Node[]} */
+  password() {
+    import("./password.js").catch(failed);
+    return [
+      h("h2", { id: "dialog-title" }, icon("user"), t("password.title")),
+      h("p", {}, t("password.text")),
+      document.createElement("tk-password"),
     ];
   }
 

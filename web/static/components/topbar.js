@@ -19,7 +19,18 @@ class Topbar extends Part {
     this.lampIcon = icon("wifi");
     this.lampText = h("span", { class: "figures" });
     this.lamp = h("span", { class: "lamp", "data-testid": "lamp", role: "status" }, this.lampIcon, this.lampText);
-    this.who = h("span", { class: "who" });
+    this.name = h("span", { class: "name" });
+    this.who = h(
+      "button",
+      {
+        class: "quiet who",
+        type: "button",
+        "data-testid": "password",
+        on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "password" } }) },
+      },
+      icon("user"),
+      this.name,
+    );
     this.themeIcon = icon("sun-moon");
     this.theme = h("button", { class: "quiet", type: "button", on: { click: () => this.nextTheme() } }, this.themeIcon);
     const languages = h(
@@ -89,7 +100,10 @@ class Topbar extends Part {
       : t(ever ? "link.down" : "link.opening");
     say(this.lampText, text);
     attribute(this.lamp, "title", up ? t("link.title") : text);
-    say(this.who, clean(state.me?.name));
+    const name = clean(state.me?.name);
+    say(this.name, name);
+    attribute(this.who, "title", t("password.title"));
+    attribute(this.who, "aria-label", name ? `${name}: ${t("password.title")}` : t("password.title"));
     show(this.audit, state.site.audit);
     show(this.people, state.site.administer);
     keyed(
