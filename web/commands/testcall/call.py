@@ -22,15 +22,15 @@ from media import pool as media
 
 from ... import configured
 from ...demo.groups import leaves
-from ...demo.report import Moments
 from ...medialegs import MediaLegs
 from ...settings import Asterisk, FreeSwitch, Settings
 from . import parties as there
 from . import verdict
 from .agent import AgentUnfit, agent
-from .verdict import Ears, Tested, Wrong
+from .verdict import Ears, Moments, Tested, Wrong
 
-BEFORE_S, DURING_S, AFTER_S = 1.0, 1.8, 1.5
+BEFORE_S, DURING_S, AFTER_S = 1.0, 1.5, 1.4
+TRIES, PAUSE_S = 5, 0.5
 SEEN_S = 5.0
 WITHIN_S = 60.0
 DOCTOR = Actor("doctor", "takeover doctor", "agent")
@@ -75,14 +75,25 @@ async def _switched(takeovers: Takeovers, call: Call, leg: str) -> Moments:
     """The takeover and the giving back. Raises `TakeoverError`."""
     began = time.monotonic()
     await asyncio.sleep(BEFORE_S)
-    asked = time.monotonic()
-    engagement = await takeovers.engage(DOCTOR, call.id, Mode.TAKEOVER, leg)
+    asked, engagement = await _engaged(takeovers, call, leg)
+    engaged = time.monotonic()
     await asyncio.sleep(DURING_S)
     gave_back = time.monotonic()
     with suppress(EngagementUnknown):  # the PBX has put the agent out: the sound tells
         await takeovers.release(DOCTOR, engagement.id)
+    returned = time.monotonic()
     await asyncio.sleep(AFTER_S)
-    return Moments(began, asked, gave_back, time.monotonic())
+    return Moments(began, asked, engaged, gave_back, returned, time.monotonic())
+
+
+async def _engaged(takeovers: Takeovers, call: Call, leg: str) -> tuple[float, Engagement]:
+    """The engagement, and when it was asked for. A busy machine's worker is late for moments, in which a person would
+    try again. Raises `TakeoverError`."""
+    for _ in range(TRIES):
+        with suppress(LegNotReady):
+            return time.monotonic(), await takeovers.engage(DOCTOR, call.id, Mode.TAKEOVER, leg)
+        await asyncio.sleep(PAUSE_S)
+    return time.monotonic(), await takeovers.engage(DOCTOR, call.id, Mode.TAKEOVER, leg)
 
 
 def _media(settings: Settings) -> media.MediaSettings:

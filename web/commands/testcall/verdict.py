@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...demo import tones
-from ...demo.report import HEARD_SHARE, SILENT_SHARE, Moments, phases
+from ...demo.report import HEARD_SHARE, SILENT_SHARE
 from ...demo.voice import Recording
 
 Kind = Literal["asterisk", "freeswitch"]
 TONES: Mapping[str, float] = {"caller": tones.CALLER_HZ, "ai": tones.AI_HZ, "agent": tones.AGENT_HZ}
 NAMES: Mapping[str, str] = {"caller": "the caller", "ai": "the AI", "agent": "the agent"}
-SLOW_MS = 1500.0
-"""Ten times what a switch takes on a busy PBX: no caller waits so long without wondering."""
+SLOW_MS = 3000.0
+"""A hundred times what a switch takes: no caller waits so long without wondering."""
+SETTLE_S = 0.4
+"""After a switch, before it is counted who hears whom."""
 _WINDOW_MS = tones.WINDOW_S * 1000
 
 Shares = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -38,6 +40,27 @@ class Ears:
     caller: Recording
     ai: Recording
     agent: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When what happened, in seconds on the monotonic clock; the PBX confirmed `engaged` and `returned`."""
+
+    began: float
+    asked: float
+    engaged: float
+    gave_back: float
+    returned: float
+    ended: float
+
+    @property
+    def spans(self) -> Mapping[str, tuple[float, float]]:
+        """Phase -> the time in which nothing changes."""
+        return {
+            "before": (self.began, self.asked),
+            "takeover": (self.engaged + SETTLE_S, self.gave_back),
+            "after": (self.returned + SETTLE_S, self.ended),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +92,10 @@ class Tested:
 def heard(ears: Ears, at: Moments) -> Shares:
     """Who heard whom."""
     recordings = {"caller": ears.caller, "ai": ears.ai, "agent": ears.agent}
-    spans = phases(at)
     return {
         phase: {
             listener: {
-                speaker: round(recordings[listener].trace(TONES[speaker], *spans[phase]).share(), 3)
+                speaker: round(recordings[listener].trace(TONES[speaker], *at.spans[phase]).share(), 3)
                 for speaker in speakers
             }
             for listener, speakers in listeners.items()

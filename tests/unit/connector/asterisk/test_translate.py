@@ -209,6 +209,31 @@ def test_the_rule_sees_technology_and_dial_string() -> None:
     assert last_call(events).ai.name == "vendor"
 
 
+def test_the_doctors_call_is_seen_by_the_doctor_and_by_nobody_else() -> None:
+    caller = {"channel": "AudioSocket/127.0.0.1:9-x", "uniqueid": "takeover-doctor-1700000000.7"}
+    leg = {"destchannel": "AudioSocket/127.0.0.1:9-y", "destuniqueid": "1700000000.2"}
+    bridge = {"bridgeuniqueid": "b1", "bridgetype": "basic", "bridgecreator": "<unknown>"}
+    messages = [
+        m("Newchannel", **caller),
+        m("DialBegin", **caller, **leg, dialstring="127.0.0.1:9/y/c(slin)"),
+        m("BridgeEnter", channel=leg["destchannel"], uniqueid=leg["destuniqueid"], **bridge),
+        m("BridgeEnter", **caller, **bridge),
+    ]
+    rows = [
+        m("Status", **caller, linkedid="l", application="Dial", data="AudioSocket/127.0.0.1:9/y,5", bridgeid="b1"),
+        m("Status", channel=leg["destchannel"], uniqueid=leg["destuniqueid"], linkedid="l", application="AppDial",
+          bridgeid="b1"),
+    ]  # fmt: skip
+    assert run(START, messages)[1] == []
+    assert resync(START, rows, [m("BridgeListItem", **bridge)], NOW)[1].events == ()
+    doctor = replace(START, test=True)
+    assert last_call(run(doctor, messages)[1]).channels.caller_id == caller["uniqueid"]
+    again, snapshot = resync(doctor, rows, [m("BridgeListItem", **bridge)], NOW)
+    assert last_call(list(snapshot.events)).ai.name == "socket-bot"
+    assert again.test
+    assert run(doctor, [*dial(1, 2), enter(2), enter(1)])[1] == []
+
+
 def test_a_failed_dial_is_no_ai() -> None:
     failed = [*dial(1, 2)[:2], m("DialEnd", **channel(1), destuniqueid="1700000000.2", dialstatus="CHANUNAVAIL")]
     state, _ = run(START, failed)

@@ -78,6 +78,25 @@ def test_a_recorded_takeover_in_whatever_pieces_it_comes(seed: int) -> None:
     assert (state.calls, state.agents, state.channels) == ({}, {}, {})
 
 
+def test_the_doctors_call_is_seen_by_the_doctor_and_by_nobody_else() -> None:
+    marked = [Message({**one.headers, "variable_takeover_role": "test"}) for one in bridged()]
+    dumps = {
+        "c": f"{DUMP_C.rstrip()}\nvariable_takeover_role: test\n\n",
+        "a": f"{DUMP_A.rstrip()}\nvariable_takeover_role: test\n\n",
+    }
+    look = Look(CHANNELS[:2], CALLS, dumps)
+    assert told(marked)[1] == []
+    assert resync(State("main", RULES), look, AT)[1].events == ()
+    doctor = State("main", RULES, test=True)
+    [changed] = told(marked, doctor)[1]
+    assert isinstance(changed, CallChanged)
+    assert changed.call.ai.name == "bot"
+    again, snapshot = resync(doctor, look, AT)
+    assert [type(event) for event in snapshot.events] == [CallChanged]
+    assert again.test
+    assert told(bridged(), doctor)[1] == []
+
+
 def test_on_an_outbound_call_the_ai_dials_and_the_caller_is_the_other() -> None:
     messages = bridged()
     messages[-1] = message("CHANNEL_BRIDGE", "a", bridge_a_unique_id="a", bridge_b_unique_id="c")
