@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from ..domain.calls import Call, CallId, Phase
-from ..domain.errors import NotAllowed, StoreUnavailable, TakeoverError
+from ..domain.errors import NotAllowed, PbxTimeout, PbxUnavailable, StoreUnavailable, TakeoverError
 from ..domain.escalation import Escalation, Priority, Step, climbed, joined, less_urgent, next_step
 from ..domain.events import Dtmf, HumanAsked, PbxEvent, SnapshotTaken
 from ..domain.people import Actor, Denied, may
@@ -35,7 +35,8 @@ CLAIMED_S = 1.0
 STOP_S = 2.0
 """For the last writing when the service stops."""
 RETRY_S = (2.0, 5.0, 10.0)
-"""Before a transfer that failed is tried again."""
+"""Before a transfer that failed is tried again. A PBX that is away is asked again and again, as long as the call goes
+on there; one that refuses is not."""
 
 Transfer = Callable[[Call, str], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -207,9 +208,15 @@ class Escalations:
             escalation = self._kept.pop(call)
             if self._live(call) and call not in self._open:
                 log.info("escalation.reopened", call=call)
-                self._show(escalation, self._clock() + timedelta(seconds=self._policy.grace_s))
+                self._show(self._resumed(escalation), self._clock() + timedelta(seconds=self._policy.grace_s))
             elif call not in self._open:
                 self._tell_store(call)
+
+    def _resumed(self, escalation: Escalation) -> Escalation:
+        """A caller who is still here was not transferred: the stop came between the step and its effect."""
+        last = escalation.step - 1
+        undone = 0 <= last < len(self._policy.ladder) and self._policy.ladder[last].transfer
+        return replace(escalation, step=last) if undone else escalation
 
     def _seen(self, change: Change) -> None:
         if isinstance(change, CallRemoved):
@@ -271,7 +278,9 @@ class Escalations:
 
     async def _send_on(self, call: Call, destination: str) -> str:
         """Sends the caller to the fallback, unless somebody comes; tried again while the PBX fails."""
-        for pause in (*RETRY_S, None):
+        result, tries = "fault", 0
+        while True:
+            away = False
             try:
                 if call.id not in self._open or self._taken(call.id):
                     return "answered"
@@ -279,10 +288,14 @@ class Escalations:
                 return "ok"
             except TakeoverError as error:
                 log.warning("escalation.not-transferred", call=call.id, to=destination, why=str(error))
-                result = error.slug
-            if pause is not None:
-                await asyncio.sleep(pause)
-        return result
+                result, away = error.slug, isinstance(error, PbxUnavailable | PbxTimeout)
+            except Exception:  # whatever an adapter throws: it must not end the ladders of all other callers
+                log.exception("escalation.transfer-fault", call=call.id, to=destination)
+                result = "fault"
+            if tries >= len(RETRY_S) and not away:
+                return result
+            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            tries += 1
 
     # The audit and the store
 

@@ -165,7 +165,7 @@ class Registry:
                 self._note(call_id, NOTE_AI_GONE)
             case FellBack(call_id):
                 self._note(call_id, NOTE_AI_GONE)
-                self._drop_foreign_of(call_id, "ai-fallback")
+                self._drop_foreign_of(call_id, "ai-fallback", speakers=True)  # who listens may go on
             case AgentPresent():
                 self._present(event)
             case AgentGone(_, patch, why):
@@ -282,9 +282,10 @@ class Registry:
         if id_ is not None:
             self.disengaged(id_, why)
 
-    def _drop_foreign_of(self, call_id: CallId, why: str) -> None:
+    def _drop_foreign_of(self, call_id: CallId, why: str, speakers: bool = False) -> None:
         for patch, id_ in list(self._foreign.items()):
-            if self._engagements[id_].call == call_id:
+            engagement = self._engagements[id_]
+            if engagement.call == call_id and (engagement.mode.speaks or not speakers):
                 self._drop_foreign(patch, why)
 
     @staticmethod

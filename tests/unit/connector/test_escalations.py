@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.domain.calls import Call, CallId, Mode
-from connector.domain.errors import NotAllowed, PbxUnavailable, StoreUnavailable
+from connector.domain.errors import NotAllowed, PbxUnavailable, StoreUnavailable, VerbRefused
 from connector.domain.escalation import Escalation, Step, climbed, joined, next_step
 from connector.domain.events import Dtmf, HumanAsked
 from connector.services.escalations import Escalations, Means, Policy
 from connector.services.notices import Notices
+from tests.contract.fake_pbx import FakeExchange
 
 from .parts import ANNA, BOT, SUE, Service, service, settle
 from .virtual import virtual_time
@@ -70,8 +71,12 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(policy: Policy = Policy(), keeper: Keeper | None = None) -> AsyncIterator[Desk]:  # noqa: B008 - frozen
-    async with service() as s:
+async def desk(
+    policy: Policy = Policy(),  # noqa: B008 - frozen
+    keeper: Keeper | None = None,
+    exchange: FakeExchange | None = None,
+) -> AsyncIterator[Desk]:
+    async with service(exchange) as s:
         sent: list[tuple[CallId, str]] = []
         failures: list[Exception] = []
 
@@ -301,6 +306,41 @@ async def test_a_transfer_that_fails_is_tried_again() -> None:
 
 
 @virtual_time
+async def test_a_pbx_that_is_away_for_long_gets_the_transfer_when_it_is_back() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        d.failures += [PbxUnavailable("lab", "away")] * 20
+        d.escalations.ask(BOT, call, "help", "normal")
+        await settle(60)
+        assert d.sent == []
+        d.failures.clear()
+        await settle(11)
+        assert d.sent == [(call, "support")]
+
+
+@virtual_time
+async def test_a_transfer_that_the_pbx_refuses_is_given_up() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        d.failures += [VerbRefused("lab", "transfer", "no such place")] * 20
+        d.escalations.ask(BOT, call, "help", "normal")
+        await settle(200)
+        assert len(d.failures) == 16
+        assert set(d.s.journal.outcomes.values()) == {"verb-refused"}
+
+
+@virtual_time
+async def test_a_fault_in_one_transfer_ends_neither_the_tries_nor_the_service() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call, other = await a_call(d), await a_call(d)
+        d.failures += [RuntimeError("a fault of the adapter")]
+        d.escalations.ask(BOT, call, "help", "normal")
+        d.escalations.ask(BOT, other, "help", "normal")
+        await settle(13)
+        assert sorted(d.sent) == sorted([(call, "support"), (other, "support")])
+
+
+@virtual_time
 async def test_a_store_that_fails_leaves_no_caller_alone() -> None:
     async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
         call = await a_call(d)
@@ -356,3 +396,21 @@ async def test_a_restart_forgets_no_request_and_waits_for_the_panels() -> None:
         await settle(2)
         assert (d.of(live).step, d.of(live).supervisors) == (2, True)
         assert keeper.kept[live].step == 2
+
+
+@virtual_time
+async def test_a_transfer_that_a_stop_interrupted_is_made_after_the_restart() -> None:
+    keeper, policy = Keeper(), Policy(ladder=(Step(10, transfer="support"),))
+    exchange = FakeExchange()
+    async with desk(policy, keeper, exchange) as d:
+        call = await a_call(d)
+        d.failures += [PbxUnavailable("lab", "away")] * 2
+        d.escalations.ask(BOT, call, "help", "normal")
+        await settle(11)
+        exchange.services.clear()
+    async with desk(policy, keeper, exchange) as d:
+        d.s.pbx.cut()
+        await d.escalations.restore()
+        d.s.pbx.connect()
+        await settle(12)
+        assert d.sent == [(call, "support")]

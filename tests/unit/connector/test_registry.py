@@ -258,6 +258,11 @@ def test_an_agent_of_another_service_goes_with_the_call_with_the_fallback_and_un
     assert ends == ["caller-hangup", "ai-fallback", "unseen"]
 
 
+def test_who_listens_in_another_service_stays_when_the_caller_falls_back(site: Site) -> None:
+    site.apply(CallChanged(CALL), present(), present(patch="p2", mode=Mode.MONITOR), FellBack(CALL.id))
+    assert [e.mode for e in site.registry.engagements()] == [Mode.MONITOR]
+
+
 def test_a_refusal_concerns_nobody_else(site: Site) -> None:
     site.apply(CallChanged(CALL))
     assert site.apply(AgentRefused(CALL.id, PatchId("p1"), Mode.BARGE, "busy")) == []
