@@ -192,8 +192,12 @@ class Patch:
     media_timeout_ms: int
     timeout_s: int
     name: str = ""
-    codecs: str = "PCMU"
+    wideband: bool = False
     speaks: bool = False
+
+
+NARROW, WIDE = "PCMU", "L16@16000h@20i"
+"""What a leg is offered. FreeSWITCH has both built in, and L16 at 16 kHz is what the worker's sound is."""
 
 
 def originate(patch: Patch) -> str:
@@ -205,6 +209,7 @@ def originate(patch: Patch) -> str:
     """
     uuid, caller = allowed("uuid", patch.uuid), allowed("unique id", patch.caller)
     variables = {
+        "absolute_codec_string": WIDE if patch.wideband else NARROW,
         "rtp_timer_name": "none",
         "api_reporting_hook": f"'uuid_kill {pulse_of(uuid)}'",
         "eavesdrop_enable_dtmf": "false",
@@ -224,6 +229,7 @@ def pulse(patch: Patch) -> str:
     """The command that brings a second leg, which nobody hears and which hears nobody, from the same worker. It is read
     by a timer, so FreeSWITCH ends it soon after the worker's last packet (`media_timeout`), and with it the agent's."""
     variables = {
+        "absolute_codec_string": NARROW,
         "media_timeout": str(patch.media_timeout_ms),
         "api_hangup_hook": f"'uuid_kill {allowed('uuid', patch.uuid)} {SILENT_CAUSE}'",
         "takeover_role": "pulse",
@@ -243,7 +249,6 @@ def _dial(patch: Patch, uuid: str, variables: Mapping[str, str]) -> str:
         "origination_caller_id_name": "takeover",
         "originate_timeout": str(patch.timeout_s),
         "ignore_early_media": "true",
-        "absolute_codec_string": patch.codecs,
         **variables,
     }
     listed = ",".join(f"{name}={value}" for name, value in wanted.items())
@@ -299,6 +304,11 @@ def deadman(leg: str, seconds: float, number: int) -> tuple[str, str]:
     due = f"${{cond(${{uuid_getvar({leg} takeover_due)}} == {number} ? {leg} : nobody)}}"
     timer = f"sched_api +{math.ceil(seconds) + 1} takeover expand uuid_kill {due} {DEADMAN_CAUSE}"
     return timer, f"uuid_setvar {leg} takeover_due {number}"
+
+
+def is_wide(rate: str) -> bool:
+    """Whether this is a rate, in Hz, that carries more than a telephone does."""
+    return rate.isascii() and rate.isdigit() and int(rate) >= 16_000
 
 
 def is_place(after: str) -> bool:

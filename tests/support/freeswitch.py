@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from connector.freeswitch.resync import rows
 from connector.freeswitch.wire import Message
 from web.demo import freeswitch as demo
 from web.demo.freeswitchconfig import FreeSwitchConfig
-from web.demo.rtp import PCMU, Codec
+from web.demo.rtp import L16, PCMU, Codec
 from web.demo.sip import SipCall, SipPhone
 from web.demo.tones import AGENT_HZ, CALLER_HZ
 from web.demo.voice import Tone
@@ -29,6 +29,8 @@ from .peers import Leg, SipAi
 
 Topology = Literal["T1", "T2", "T3", "T4"]
 TOPOLOGIES: tuple[Topology, ...] = ("T1", "T2", "T3", "T4")
+WIDE = replace(L16, payload_type=102)
+"""As FreeSWITCH numbers the first codec that has no number of its own."""
 RULE = ("bot", r"sofia/internal/ai-")
 RULES = (RULE, ("bug-bot", r"^media-bug/displace"), ("socket-bot", r"^socket/"))
 
@@ -152,7 +154,7 @@ class FsLab:
         self.socket_ai = SocketAi()
         self.phone = SipPhone("caller", source=lambda: Tone(CALLER_HZ))
         self.agents: dict[str, SipCall] = {}
-        self.agent_phone = SipPhone("agent", source=lambda: Tone(AGENT_HZ), on_call=self._rang)
+        self.agent_phone = SipPhone("agent", codec=WIDE, source=lambda: Tone(AGENT_HZ), on_call=self._rang)
         self._codec, self._fallback = codec, fallback
         self._ended: list[float] = []
         self._came = asyncio.Condition()
@@ -248,9 +250,9 @@ class FsLab:
     def service(self, instance: str = "node-1", **other: object) -> FreeSwitchPbx:
         return FreeSwitchPbx("main", self.settings(**other), instance)
 
-    def patch(self) -> Patch:
+    def patch(self, rate: int = 8000) -> Patch:
         """A fresh patch to the lab's agents."""
-        return Patch(self.agent_phone.host, 0, str(uuid.uuid4()), sip_port=self.agent_phone.port)
+        return Patch(self.agent_phone.host, 0, str(uuid.uuid4()), rate, self.agent_phone.port)
 
     async def agent(self, patch: str) -> SipCall:
         """The agent's end of a patch, when it is up."""

@@ -100,8 +100,8 @@ async def test_after_every_live_switch_and_without_a_break_in_the_callers_rtp(
 
 
 async def tour(lab: FsLab, pbx: FreeSwitchPbx, made: FsCall, call: Call) -> None:
-    """Through all switches; the caller's RTP has not a break."""
-    endpoint = lab.patch()
+    """Through all switches, at the rate of the caller's line; the caller's RTP has not a break."""
+    endpoint = lab.patch(await pbx.rate(call))
     started = time.monotonic()
     engaged = await pbx.engage(call, endpoint, Mode.MONITOR)
     agent = await lab.agent(endpoint.uuid)
@@ -116,7 +116,7 @@ async def tour(lab: FsLab, pbx: FreeSwitchPbx, made: FsCall, call: Call) -> None
 
 
 async def test_a_caller_with_opus_hears_the_same_after_every_live_switch(freeswitch: Instance) -> None:
-    """The AI and the agent speak PCMU: FreeSWITCH transcodes, and Opus frames carry the agent's voice as well."""
+    """The AI speaks PCMU and the agent L16: FreeSWITCH transcodes, and Opus frames carry the agent's voice as well."""
     async with a_call(freeswitch, codec=opus) as (lab, pbx, made, call):
         assert "opus" in await lab.api(f"uuid_getvar {made.uniqueid} read_codec")
         await tour(lab, pbx, made, call)
