@@ -1,42 +1,44 @@
 """`takeover doctor --call` on a real Asterisk: it proves a site that works, and names what a broken one lacks."""
 
-import asyncio
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from connector.domain.events import CallChanged
 from tests.support.adapter import watched
+from tests.support.doctor import called, killed_in_its_takeover, proven
 from tests.support.lab import Lab
-from web.commands.doctor import doctor
-from web.commands.outcome import Outcome
 from web.demo.asterisk import Installation
 from web.demo.pbxconfig import modules_conf
-from web.settings import Settings
 
 
-async def called(lab: Lab, **more: Any) -> Outcome:
-    """In a thread with a loop of its own, as on the command line."""
-    tree = {"pbx": {"main": {"kind": "asterisk", **lab.service_settings(lab.pbx.ami.port), **more}}}
-    return await asyncio.to_thread(doctor, Settings.model_validate(tree), call=True)
-
-
-def facts(outcome: Outcome) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = outcome.facts["pbx"]["main"]
-    return found
+def given(lab: Lab) -> dict[str, object]:
+    """The lab's Asterisk, as in the settings."""
+    return lab.service_settings(lab.pbx.ami.port)
 
 
 async def test_a_site_that_works_is_proven_and_timed_and_no_panel_shows_it(own_lab: Lab) -> None:
     async with watched(own_lab) as service:  # its rules fit every AudioSocket
-        outcome = await called(own_lab)
+        outcome, facts = await called(given(own_lab))
         await own_lab.no_channels()
         assert not any(isinstance(event, CallChanged) for event in service.events)
-    assert outcome.code == 0, outcome.lines
-    times = facts(outcome)["call"]["times_ms"]
-    assert set(times) == {"ai_silent", "agent_heard", "ai_back"}
-    assert None not in times.values()
-    assert "everybody heard whom they should" in outcome.lines[1]
+    assert proven(outcome, facts)
+    assert set(facts["call"]["times_ms"]) == {"ai_silent", "agent_heard", "ai_back"}
+
+
+async def test_nothing_is_left_of_the_call_when_the_doctor_is_killed(own_lab: Lab, tmp_path: Path) -> None:
+    await killed_in_its_takeover(own_lab, given(own_lab), tmp_path)
+
+
+async def test_a_right_that_is_missing_is_named(own_lab: Lab) -> None:
+    accounts = own_lab.pbx.home / "etc" / "manager.conf"
+    accounts.write_text(accounts.read_text().replace("write=originate,call", "write=call"))
+    await own_lab.pbx.command("manager reload")
+    outcome, facts = await called(given(own_lab))
+    assert outcome.code == 1
+    [fault] = facts["faults"]
+    assert "the test call was refused" in fault["remedy"]
+    assert "write=originate,call,reporting" in fault["remedy"]
 
 
 def without(installation: Installation, module: str) -> dict[str, str]:
@@ -58,10 +60,10 @@ async def test_a_module_that_is_missing_is_named(
     installation: Installation, module: str, what: str, remedy: str
 ) -> None:
     async with Lab(installation, extra=without(installation, module)) as lab:
-        outcome = await called(lab)
+        outcome, facts = await called(given(lab))
         await lab.no_channels()
     assert outcome.code == 1
-    [fault] = facts(outcome)["faults"]
+    [fault] = facts["faults"]
     assert fault["field"] == "pbx.main"
     assert what in fault["remedy"]
     assert remedy in fault["remedy"]
