@@ -8,7 +8,7 @@ import numpy as np
 from web.demo.rtp import Codec
 from web.demo.tones import Samples
 
-CLOCK, RATE, UP = 8_000, 16_000, 2
+CLOCK, RATE = 8_000, 16_000
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,8 @@ class _Wide(Codec):
         return CLOCK
 
 
-def g722() -> Codec:
-    """The codec of one phone with one call: both directions remember. Its sound is that of a telephone, at 8 kHz."""
-    wide = g722_wide()
-
-    def encode(samples: Samples) -> bytes:
-        places = np.arange(len(samples) * UP) / UP
-        return wide.encode(np.interp(places, np.arange(len(samples)), samples).astype(np.int16))
-
-    return Codec(9, "G722", CLOCK, encode, lambda data: wide.decode(data)[::UP])
-
-
 def g722_wide() -> Codec:
-    """The same with all of its sound, at 16 kHz."""
+    """The codec of one phone with one call: both directions remember."""
     encoder, decoder = av.CodecContext.create("g722", "w"), av.CodecContext.create("g722", "r")
     for context in (encoder, decoder):
         context.sample_rate, context.format, context.layout = RATE, "s16", "mono"
