@@ -10,7 +10,7 @@ speaking and giving back go through with an emergency record, because the caller
 import asyncio
 import re
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -29,25 +29,22 @@ from ..domain.errors import (
     PbxUnavailable,
     TakeoverError,
 )
-from ..domain.events import AgentGone, AgentPresent, AiGone, CallGone, FellBack, PbxDown, PbxEvent, SnapshotTaken
+from ..domain.events import AgentPresent, CallGone, PbxEvent, SnapshotTaken
 from ..domain.people import Act, Actor, Denied, may
-from ..domain.takeover import AgentLeft, AiLeft, CallerLeft, Input, Leave, PatchLost, PbxLost, Seen
+from ..domain.takeover import CallerLeft, Input, Leave, PatchLost, Seen
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
 from .conductor import LISTENER_UNFIT, Conductor, Parts
 from .hands import Timing, release_orphan
 from .notices import Notices
 from .record import audited
 from .registry import WHY_AI_GONE, Registry
+from .reports import UNSEEN, Whom, reports
 from .transcripts import Transcripts
 
 log = structlog.get_logger(__name__)
 
 DIGITS = re.compile(r"[0-9A-D*#]{1,32}")
 MAX_NOTE = 4_000
-CALLER_REASONS = {"transferred": "transferred", "unseen": "call-ended-unseen"}
-"""Why a call is gone, as the reason of its engagements' ends."""
-CALLER_ENDS = {"caller-hangup": takeover.CALLER_HANGUP, "transferred": "transferred"}
-"""Why an agent's leg was put out, where that is the end of the call for everybody."""
 OVERRIDDEN = "taken-over-by-supervisor"
 STOPPING = "this service is shutting down"
 
@@ -370,34 +367,17 @@ class Takeovers:
     # What the PBX reports
 
     def _heard(self, event: PbxEvent) -> None:
+        for whom, input_ in reports(event, self._hung_up):
+            self._tell(whom, input_)
         match event:
             case SnapshotTaken():
                 self._resync(event)
-            case PbxDown(pbx):
-                self._tell(lambda c: c.pbx.name == pbx, PbxLost())
-            case CallGone(call, why):
-                ended_by_us = call in self._hung_up
+            case CallGone(call):
                 self._hung_up.discard(call)
-                reason = "hangup" if ended_by_us else CALLER_REASONS.get(why, takeover.CALLER_HANGUP)
-                self._tell(lambda c: c.call.id == call, CallerLeft(reason))
-            case AiGone(call):
-                self._tell(lambda c: c.call.id == call, AiLeft())
-            case FellBack(call):
-                self._tell(lambda c: c.call.id == call, AiLeft())
-                self._tell(lambda c: c.call.id == call and c.holds_floor, AgentLeft(takeover.AI_FALLBACK))
-            case AgentGone(call, patch, why) if why in CALLER_ENDS:  # told before the caller's own end, and surely
-                reason = "hangup" if call in self._hung_up else CALLER_ENDS[why]
-                self._tell(lambda c: c.patch == patch, CallerLeft(reason))
-            case AgentGone(_, patch, why):
-                reason = takeover.DEADMAN if why == "deadman" else takeover.AGENT_GONE
-                self._tell(lambda c: c.patch == patch, AgentLeft(reason))
-            case AgentPresent(_, patch, mode=mode):  # perhaps a change that we had given up waiting for
-                self._tell(lambda c: c.patch == patch, Seen(None, mode))
+            case AgentPresent():
                 self._adopt_or_release(event)
-            case _:
-                pass  # the rest is the registry's alone
 
-    def _tell(self, whom: Callable[[Conductor], bool], input_: Input) -> None:
+    def _tell(self, whom: Whom, input_: Input) -> None:
         for conductor in self._conductors.values():
             if whom(conductor):
                 conductor.post(input_)
@@ -411,7 +391,7 @@ class Takeovers:
             if conductor.pbx.name != snapshot.pbx:
                 continue
             if conductor.call.id not in live:
-                conductor.post(CallerLeft(CALLER_REASONS["unseen"]))
+                conductor.post(CallerLeft(UNSEEN))
                 continue
             seen = present.get(conductor.patch) if conductor.patch is not None else None
             conductor.post(Seen(None, seen.mode if seen else None))
