@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.processes import alive, frozen, gone
 from web.demo.ami import AmiLink, AmiRefused
-from web.demo.asterisk import Installation, Instance, free_ports, new_enough
+from web.demo.asterisk import Installation, Instance, new_enough
 from web.demo.packages import NotProvided
 from web.demo.pbxconfig import PbxConfig, Ports
+from web.demo.ports import free_ports
 
 ORPHAN = """
 import asyncio, sys

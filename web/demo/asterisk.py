@@ -6,12 +6,10 @@
 import asyncio
 import contextlib
 import os
-import random
 import re
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from . import packages, pbxconfig, speech
 from .ami import AmiLink, AmiRefused
 from .packages import NotProvided, PackageSet, Progress
 from .pbxconfig import PbxConfig, Ports, Secrets
+from .ports import free_ports
 
 ASTERISK = PackageSet("asterisk", ("asterisk", "asterisk-core-sounds-en-wav", "asterisk-moh-opsound-wav"), disk_mb=600)
 REQUIRED = (
@@ -358,27 +357,6 @@ class _Ended(Exception):
 def dialplan_folder() -> Path:
     """Our dialplan files: in the source tree, or where the wheel put them."""
     return DIALPLAN if DIALPLAN.is_dir() else INSTALLED_DIALPLAN
-
-
-def free_ports(host: str = "127.0.0.1") -> Ports:
-    """Ports nobody uses, below the range the kernel gives to clients, so that none is taken before we are up."""
-    picks = random.Random(os.urandom(8))  # noqa: S311 - no secret: two processes must not try the same ports
-    while True:
-        base = picks.randrange(10_000, 30_000, 200)
-        ports = Ports(base, base + 1, base + 2, base + 10, base + 199, host)
-        if all(is_free(port, host) for port in (ports.ami, ports.sip, ports.http)):
-            return ports
-
-
-def is_free(port: int, host: str) -> bool:
-    """Whether nobody uses a port, by TCP and by UDP."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                return False
-    return True
 
 
 def main(arguments: list[str]) -> int:

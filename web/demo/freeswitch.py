@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from .asterisk import is_free
 from .freeswitchconfig import MODULES, FreeSwitchConfig, Ports, document
 from .packages import NotProvided
+from .ports import is_free
 
 HOME = "FREESWITCH_HOME"
 START_S = 60.0  # 4 s on an idle machine, 14 on one with five times the load it has cores for (measured)
