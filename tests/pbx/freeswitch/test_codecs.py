@@ -13,9 +13,11 @@ from tests.support.browser_leg import BrowserLeg, power_at, tone
 from tests.support.freeswitch import CONFIG, NEEDED, TOPOLOGIES, WIDE, Instance, Topology, home
 from tests.support.g722_codec import g722_wide
 from tests.support.opus_codec import opus
+from tests.support.processes import kill
 from tests.support.sound_path import patch
-from web.demo.rtp import L16, Codec
+from web.demo.rtp import L16, PCMU, Codec
 from web.demo.sip import SipCall
+from web.demo.tones import AI_HZ
 from web.demo.voice import Recording, Tone
 
 from .test_who_hears_whom import TABLE, a_call, tour
@@ -27,7 +29,8 @@ CALLER_HIGH, AGENT_HIGH = 6100, 6500
 """Hz: what no telephone carries."""
 THERE_DB, ABSENT_DB = -30.0, -60.0
 """A tone of ours comes at -15 to -20; where nobody sends it, G.722 and Opus leave less than -75 (measured)."""
-WITHIN_S = 10.0
+WITHIN_S = 20.0
+"""A bound for what comes when it comes; a dead worker's leg ends 5 s after it."""
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +94,27 @@ async def test_a_caller_with_a_telephone_gets_a_narrow_line(wideband: Instance, 
         assert await pbx.rate(call) == 8000
 
 
-async def test_from_the_callers_telephone_to_the_agents_browser_and_back(wideband: Instance) -> None:
-    """All is real: the browser's Opus, the worker, FreeSWITCH, the caller's G.722."""
+@pytest.mark.parametrize(
+    ("codec", "caller_hz", "agent_hz"), [(g722_wide, CALLER_HIGH, AGENT_HIGH), (lambda: PCMU, 700, 2100)]
+)
+async def test_from_the_callers_telephone_to_the_agents_browser_and_back(
+    wideband: Instance, codec: Callable[[], Codec], caller_hz: int, agent_hz: int
+) -> None:
+    """All is real: the browser's Opus, the worker, FreeSWITCH, the caller's codec. And at the worker's end the caller
+    has the AI again, since a pulse of 8 kHz guards a line of 16 as well."""
     media = MediaSettings(max_lateness_ms=10_000, sip=True)
-    async with Pool(media) as pool, BrowserLeg(tone(AGENT_HIGH)) as browser:
+    async with Pool(media) as pool, BrowserLeg(tone(agent_hz)) as browser:
         opened = await pool.open_leg(await browser.offer(), owner="test")
         await browser.accept(opened.answer)
         await pool.set_leg(opened.leg, suppression=False)  # it would rightly remove a steady tone
-        async with a_call(wideband, codec=g722_wide) as (_, pbx, made, call):
-            made.caller.media.source = Tone(CALLER_HIGH)
-            engaged = await pbx.engage(call, await patch(pool, opened.leg, await pbx.rate(call)), Mode.TAKEOVER)
-            await until(lambda: level(made.caller.recording, AGENT_HIGH) > THERE_DB)
-            await until(lambda: power_at(browser.hearing(0.5), CALLER_HIGH, 48_000) > THERE_DB)
-            await pbx.release(engaged)
+        async with a_call(wideband, codec=codec) as (_, pbx, made, call):
+            made.caller.media.source = Tone(caller_hz)
+            await pbx.engage(call, await patch(pool, opened.leg, await pbx.rate(call)), Mode.TAKEOVER)
+            await until(lambda: level(made.caller.recording, agent_hz) > THERE_DB)
+            await until(lambda: power_at(browser.hearing(0.5), caller_hz, 48_000) > THERE_DB)
+            assert level(made.caller.recording, AI_HZ) < THERE_DB
+            kill(pool.stats()[0].pid)
+            await until(lambda: level(made.caller.recording, AI_HZ) > THERE_DB)
 
 
 def level(recording: Recording, hertz: int) -> float:
