@@ -14,7 +14,9 @@ Networks are explicit patterns on the browsers' packets: `loss1`, `loss5`, `loss
 - `mic_to_pbx_ms`: from sending a packet to its first sample at the PBX; `pbx_to_browser_ms`: from the PBX's write to
   the packet's arrival at the browser (whose own buffer comes on top). Bursts of a tone; the voice chain is off, as a
   suppressor rightly removes them: its `voice_chain_ms` come on top of the first. `after_loss10` is the clean network
-  again after ten per cent of loss: what is left of the delay
+  again after ten per cent of loss: what is left of the delay. `late_meanwhile_ms` (p99) is how late worker and load
+  were themselves: a hold-up of 60 to 100 ms lengthens the buffers of all lines by a frame or two, up to four seconds,
+  and that is the p99 of this measurement
 - `frames_unconcealed_pct`: frames of 20 ms at the PBX with a hole in a steady vowel (13 dB below its level): neither
   played, nor recovered, nor concealed
 - `tick_late_ms`: of the worker's ticks over 10 s, against their schedule, with `sessions_per_core` and with stock's few
@@ -150,18 +152,19 @@ async def lines(one: Rig, sound: str) -> None:
         await one.add(sound, listening=sound == "bursts")
 
 
-async def delays(tier: Tier, networks: tuple[str, ...], seconds: float) -> dict[str, Figures]:
-    """Both ways through each network, on the same connections, and then without loss again."""
-    found = {}
+async def delays(tier: Tier, networks: tuple[str, ...], seconds: float) -> tuple[dict[str, Figures], dict[str, Any]]:
+    """Both ways through each network, on the same connections, and then without loss again; and how late we were."""
+    found, late = {}, {}
     async with rig(settings(tier, suppression=False)) as one:
         await lines(one, "bursts")
         for name in networks:
             found[name] = await one.measure(name, seconds)
+            late[name] = {"worker": one.worker.lateness_p99_ms, "load": found[name].late_ms}
             say(f"{tier} {name}: to the PBX {spread(found[name].to_pbx)}, {spread(found[name].to_browser)} back")
         await one.measure("loss10", seconds / 2)
         found["after_loss10"] = await one.measure("clean", seconds, settle=5)
         say(f"{tier} after loss: to the PBX {spread(found['after_loss10'].to_pbx)}")
-    return found
+    return found, late
 
 
 async def holes(tier: Tier, networks: tuple[str, ...], seconds: float) -> dict[str, float]:
@@ -196,7 +199,8 @@ async def bench(legs: int, stock_legs: int, seconds: int, rate: int, first: int,
     limit, steps = await fill(first, most, rate)
     best = max((one for one in steps if one["punctual"]), key=lambda one: one["sessions"], default=None)
     ours, theirs = await costs(legs, stock_legs, seconds, rate)
-    delayed, stock = await delays("fast", DELAYS, seconds), await delays("stock", ("clean", "loss5"), seconds / 2)
+    delayed, late = await delays("fast", DELAYS, seconds)
+    stock, _ = await delays("stock", ("clean", "loss5"), seconds / 2)
     return {
         "sessions_per_core": best["sessions"] if best else 0,
         "limit": limit,
@@ -211,6 +215,7 @@ async def bench(legs: int, stock_legs: int, seconds: int, rate: int, first: int,
         "steps": steps,
         "mic_to_pbx_ms": {name: spread(one.to_pbx) for name, one in delayed.items()},
         "stock_mic_to_pbx_ms": {name: spread(one.to_pbx) for name, one in stock.items()},
+        "late_meanwhile_ms": late,
         "voice_chain_ms": HOP * 1000 / RATE,
         "pbx_to_browser_ms": {name: spread(one.to_browser) for name, one in delayed.items()},
         "frames_unconcealed_pct": await holes("fast", LOSSES, seconds),
