@@ -92,7 +92,7 @@ async def test_sound_goes_both_ways_and_the_pbx_ends_it(codec: Codec, agent: int
         assert {packet.payload_type for packet in call.media.packets} == {codec.payload_type}
         said = [frame for frame in heard if frame is not SILENCE]
         assert {len(frame) for frame in said} == {codec.rate // 50}
-        assert _power(np.concatenate(said[:3]), caller, codec.rate) > 0.02
+        assert max(_power(frame, caller, codec.rate) for frame in said) > 0.1  # sent with 0.125
         assert opened.counts.sent == 40
         await call.hangup()
         assert house.closed == [(patch, "pbx-hangup")]
