@@ -142,7 +142,7 @@ class Pump:
             reading.rawlink(lambda _: nudged.set())
             while not self._stopped and not reading.dead:
                 while self._outbox and not self._stopped:
-                    session.send(self._outbox.popleft())
+                    session.send(b"".join(self._outbox.popleft() for _ in range(len(self._outbox))))
                 session.room.clear() if self._paused else session.room.set()
                 nudged.wait()
                 nudged.clear()
