@@ -7,7 +7,7 @@ from media import pipeline
 from media.denoise import Classical, Suppressor, shipped
 from media.frame import RATE, SAMPLES, to_frame
 from media.hold import Music, comfort_noise
-from media.level import decibels, mean_square
+from media.level import decibels, mean_square, mean_squares
 from media.pipeline import Voice
 from media.resample import Doubler, Halver, halved
 from tests.unit.media.synthetic import Samples, noise, speech
@@ -112,6 +112,13 @@ def test_the_meters_tell_what_the_chain_took_away() -> None:
     run(voice, noise(4, -40))
     assert voice.before.read() == pytest.approx(-40, abs=0.3)
     assert voice.after.read() < -50
+
+
+def test_powers_of_many_frames_are_those_of_each_whatever_their_length() -> None:
+    frames = [to_frame(noise(seconds, level).astype(np.float32)) for seconds in (0.01, 0.02) for level in (-60, -3)]
+    frames.insert(2, np.zeros(SAMPLES, np.int16))
+    assert mean_squares(frames) == pytest.approx([mean_square(frame) for frame in frames], rel=1e-4)
+    assert mean_squares([]) == []
 
 
 def test_resampling_there_and_back_keeps_the_telephone_band() -> None:
