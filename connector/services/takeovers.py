@@ -95,6 +95,7 @@ class Takeovers:
         call it is a change of mode. Raises `CallUnknown`, `CallEnded`, `NotAllowed`, `ModeNotPossible`,
         `LegNotReady`, `AlreadyTaken`, `AlreadyEngaged`, `BadValue`, `StoreUnavailable`, `PbxError`s.
         """
+        await self._after_last_try(actor, leg)
         found = self._registry.call(call)
         self._permit(actor, mode.value, found)
         self._offered(found, mode)
@@ -273,6 +274,12 @@ class Takeovers:
 
     def _of_leg(self, leg: str) -> Conductor | None:
         return next((c for c in self._conductors.values() if c.engagement.leg == leg and c.holds_leg), None)
+
+    async def _after_last_try(self, actor: Actor, leg: str) -> None:
+        """Waits (bounded) while the leg leaves a call: who was refused, or has given it back, may ask again at once."""
+        last = self._of_leg(leg)
+        if last is not None and last.leaving and last.engagement.agent == actor.id:
+            await self._gone([last])
 
     def _floor(
         self, actor: Actor, call: Call, mode: Mode, override: str | None, but: Conductor | None

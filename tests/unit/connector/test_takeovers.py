@@ -713,6 +713,31 @@ async def test_a_patch_of_ours_that_nobody_owns_is_released() -> None:
 
 
 @virtual_time
+async def test_who_was_refused_may_ask_again_while_the_first_try_is_still_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = FakeExchange()
+    async with service(exchange) as s, service(exchange, "node-2") as rival:
+        call = exchange.make_call()
+        await settle()
+        closes = s.legs.close_patch
+
+        async def closes_late(patch: str) -> None:
+            await asyncio.sleep(1)
+            await closes(patch)
+
+        monkeypatch.setattr(s.legs, "close_patch", closes_late)
+        s.pbx.delay = 0.1  # so that neither service knows of the other's claim
+        wish = asyncio.create_task(s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a"))
+        await asyncio.sleep(0.05)
+        theirs = await rival.takeovers.engage(BEN, call.call.id, Mode.TAKEOVER, "leg-b")
+        with pytest.raises(AlreadyTaken, match="Ben already speaks"):
+            await wish
+        await rival.takeovers.release(BEN, theirs.id)
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+
+
+@virtual_time
 async def test_a_second_try_is_not_refused_because_of_the_first() -> None:
     exchange = FakeExchange()
     async with service(exchange) as s, service(exchange, "node-2") as rival:
