@@ -132,6 +132,34 @@ async def test_an_ai_that_dies_on_the_way_leaves_no_agent_behind(site: Site) -> 
     assert site.fake.hash == {}
 
 
+async def test_a_leg_that_never_answers_silences_nobody(site: Site) -> None:
+    """Its worker may stand still: the caller would have neither voice."""
+    call = await site.call()
+    endpoint = patch()
+    original, tell = site.fake.api, site.fake.tell
+
+    def silent(what: str, *about: object, **headers: str) -> None:
+        if what != "CHANNEL_ANSWER":
+            tell(what, *about, **headers)  # type: ignore[arg-type]
+
+    def api(line: str) -> str:
+        said = original(line)
+        if "&eavesdrop" in line and not line.startswith("expand"):
+            asyncio.get_running_loop().call_later(0.01, site.fake.hangup, endpoint.uuid, "NO_ANSWER")
+        return said
+
+    site.fake.tell = silent  # type: ignore[method-assign,assignment]
+    site.fake.api = api  # type: ignore[method-assign]
+    with pytest.raises(VerbRefused, match="could not be connected"):
+        await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+    assert not site.said("mute 1")
+    async with asyncio.timeout(5):
+        while site.fake.hash:  # noqa: ASYNC110 - a cure in the background
+            await asyncio.sleep(0.01)
+    assert site.fake.ai_audible(call.channels.caller_id)
+    assert "transfer_after_bridge" not in site.fake.channels[call.channels.caller_id].variables
+
+
 @pytest.mark.parametrize("at", ["hash insert", "uuid_getvar", "uuid_setvar", "expand uuid_audio", "echo"])
 @pytest.mark.parametrize("before", [None, Mode.MONITOR, Mode.BARGE])
 async def test_a_leg_that_dies_at_any_moment_leaves_the_ai_audible(site: Site, at: str, before: Mode | None) -> None:
