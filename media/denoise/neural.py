@@ -1,6 +1,8 @@
 """The suppressor that was taught: a small recurrent net gives a gain per band, a Wiener filter refines it per bin.
 
-The net hears which bands are speech; the filter takes what is left between the harmonics of one band.
+The net takes a step per frame of the engine: it hears both hops at once and answers for both, so that it costs half
+as much and the first hop's gains know of the second, which is there anyway. It hears which bands are speech; the filter
+takes what is left between the harmonics of one band.
 """
 
 import zipfile
@@ -16,6 +18,8 @@ from . import refine, stream
 from .analysis import BANDS, features, in_bands, power
 
 _F = np.float32
+HOPS = 2
+"In a step of the net."
 
 
 class BadWeights(Exception):
@@ -23,7 +27,7 @@ class BadWeights(Exception):
 
 
 class Net:
-    """FC tanh -> GRU -> GRU -> sigmoid(W (h1 + h2)), as `training.train.Net`, with float32 weights."""
+    """FC tanh -> GRU -> GRU -> sigmoid(W (h1 + h2))^3, as `training.train.Net`, with float32 weights."""
 
     def __init__(self, weights: Mapping[str, Sound]) -> None:
         self.hidden = len(weights["inlet.bias"])
@@ -34,9 +38,10 @@ class Net:
 
     def __call__(self, seen: Sound, first: Sound, second: Sound) -> Sound:
         """(hops, sessions, BANDS) features -> gains of the same shape. The two states (sessions, hidden) move on."""
-        one = self._first(np.tanh(_times(seen, self._inlet)), first)
+        one = self._first(np.tanh(_times(_by_step(seen), self._inlet)), first)
         two = self._second(one, second)
-        return _sigmoid(_times(one + two, self._outlet))
+        roots = _by_hop(_sigmoid(_times(one + two, self._outlet)))
+        return roots * roots * roots
 
 
 class Gru:
@@ -47,18 +52,30 @@ class Gru:
         self._from_past = _linear(weights, f"{name}.weight_hh_l0", f"{name}.bias_hh_l0")
 
     def __call__(self, inputs: Sound, state: Sound) -> Sound:
-        """(hops, sessions, n) -> (hops, sessions, hidden); `state` is left at the last hop."""
+        """(steps, sessions, n) -> (steps, sessions, hidden); `state` is left at the last."""
         size = state.shape[1]
         given = _times(inputs, self._from_input)
         out = np.empty((*given.shape[:2], size), np.float32)
         now = np.ascontiguousarray(state)
-        for hop, fresh in enumerate(given):
+        for step, fresh in enumerate(given):
             past = _times(now, self._from_past)
             gates = _sigmoid(fresh[:, : 2 * size] + past[:, : 2 * size])
             new = np.tanh(fresh[:, 2 * size :] + gates[:, :size] * past[:, 2 * size :])
-            now = np.add(new, gates[:, size:] * (now - new), out=out[hop])
+            now = np.add(new, gates[:, size:] * (now - new), out=out[step])
         state[:] = now
         return out
+
+
+def _by_step(hops: Sound) -> Sound:
+    """(hops, sessions, BANDS) -> (steps, sessions, HOPS * BANDS)"""
+    _, sessions, bands = hops.shape
+    return hops.reshape(-1, HOPS, sessions, bands).transpose(0, 2, 1, 3).reshape(-1, sessions, HOPS * bands)
+
+
+def _by_hop(steps: Sound) -> Sound:
+    """The way back."""
+    _, sessions, width = steps.shape
+    return steps.reshape(-1, sessions, HOPS, width // HOPS).transpose(0, 2, 1, 3).reshape(-1, sessions, width // HOPS)
 
 
 Linear = tuple[Sound, Sound]
@@ -69,7 +86,7 @@ def _linear(weights: Mapping[str, Sound], matrix: str, bias: str) -> Linear:
 
 
 def _times(x: Sound, by: Linear) -> Sound:
-    """One product for all hops and sessions."""
+    """One product for all steps and sessions."""
     out: Sound = x.reshape(-1, x.shape[-1]) @ by[0]
     out += by[1]
     return out.reshape(*x.shape[:-1], -1)
@@ -126,10 +143,10 @@ def load(path: Path) -> Neural:
 
 def _shapes(hidden: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {
-        "inlet.weight": (hidden, BANDS),
+        "inlet.weight": (hidden, HOPS * BANDS),
         "inlet.bias": (hidden,),
-        "outlet.weight": (BANDS, hidden),
-        "outlet.bias": (BANDS,),
+        "outlet.weight": (HOPS * BANDS, hidden),
+        "outlet.bias": (HOPS * BANDS,),
     }
     for name in ("first", "second"):
         for side in ("ih", "hh"):

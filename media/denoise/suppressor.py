@@ -21,5 +21,5 @@ class Suppressor(Protocol):
         """Drop the sound that is still inside; what was learnt about the noise stays."""
 
     def process(self, rows: Sound, sound: Sound) -> Sound:
-        """(sessions, n * 160) samples -> the same shape, 10 ms later. `rows` moves on in place, one row a session."""
+        """(sessions, n * 320) samples -> the same shape, 10 ms later. `rows` moves on in place, one row a session."""
         ...

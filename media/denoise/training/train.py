@@ -1,9 +1,8 @@
 """Trains the net: `python -m media.denoise.training.train FOLDER WEIGHTS.npz --minutes 60`.
 
-FOLDER/train is what `corpus` made; with `--taught` the net goes on with what `teacher` made, and imitates it.
-One thread, resumable: the state is written every two minutes and taken up again. bfloat16 in the recurrences, which
-takes a quarter of the time off where the processor knows it. Loss in the band domain, on magnitudes compressed by 0.35:
-against the clean voice, where taking away speech costs more than leaving noise, and against the teacher's.
+FOLDER/train is what `corpus` made; with `--taught` the net goes on with what `teacher` made there, and imitates it.
+One thread, resumable: the state is written every two minutes and taken up again. The loss is in the band domain, on
+amplitudes to the power of 1/3.
 """
 
 import argparse
@@ -16,66 +15,87 @@ import numpy.typing as npt
 import torch
 
 from ..analysis import ANALYSIS, BANDS, BINS, WEIGHTS, features
+from ..neural import HOPS
+from .recurrent import Gru
 
 FRAMES = 300
-BATCH = 64
-HIDDEN = 128
-_COMPRESSION = 0.35
-_TAUGHT = 0.8
-"What the teacher's sound counts for, beside the clean one."
+BATCH = 128
+HIDDEN = 192
+_GAINS = 0.3
+"What a gain counts for where there is nothing to hear: pauses weigh little in the sound, but people notice them."
 _WARM_UP = 40
 "Frames at the start of a crop that do not count: the net has heard nothing yet."
+_AGAIN = 120
+"Seconds after which the state is written, and new lessons are looked for."
 
 Array = npt.NDArray[np.float32]
 
 
 class Net(torch.nn.Module):  # type: ignore[misc]  # torch is not in the locked environment
-    """FC tanh -> GRU -> GRU -> sigmoid(W (h1 + h2)): a gain per band."""
+    """As `neural.Net`: FC tanh -> GRU -> GRU -> sigmoid(W (h1 + h2)), the cube root of a gain per band."""
 
     def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.inlet = torch.nn.Linear(BANDS, hidden)
-        self.first = torch.nn.GRU(hidden, hidden, batch_first=True)
-        self.second = torch.nn.GRU(hidden, hidden, batch_first=True)
-        self.outlet = torch.nn.Linear(hidden, BANDS)
+        self.inlet = torch.nn.Linear(HOPS * BANDS, hidden)
+        self.first = Gru(hidden, hidden)
+        self.second = Gru(hidden, hidden)
+        self.outlet = torch.nn.Linear(hidden, HOPS * BANDS)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
-            one = self.first(torch.tanh(self.inlet(seen)))[0]
-            two = self.second(one)[0]
-        return torch.sigmoid(self.outlet(one.float() + two.float()))
+        """(n, hops, BANDS) -> the same."""
+        by_step = seen.reshape(len(seen), -1, HOPS * BANDS).transpose(0, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            one = self.first(torch.tanh(self.inlet(by_step)))
+            two = self.second(one)
+            roots = self.outlet(one + two)
+        return torch.sigmoid(roots.float()).transpose(0, 1).reshape(seen.shape)
 
 
 @dataclass
 class Batch:
-    """(BATCH, FRAMES, BANDS) each."""
+    """(BATCH, FRAMES, BANDS) each; amplitudes as cube roots."""
 
     features: Array
     noisy: Array
-    clean: Array
-    likeness: Array
-    taught: Array | None = None
+    wanted: Array
 
 
 class Lessons:
-    """Draws from what `teacher` wrote: at another level, through another equaliser."""
+    """Draws from what `teacher` wrote: at another level, through another equaliser, half of it with more noise."""
 
-    def __init__(self, path: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        with np.load(path) as file:
-            self._pieces = [file[name] for name in ("noisy", "clean", "taught", "likeness")]
+        self._folder = folder
+        self._noise = _opened(folder / "noise.f16")
+        self._turn = _turning(self._random)
+        self._files: dict[Path, tuple[Array, Array]] = {}
+        self.look()
+
+    def look(self) -> None:
+        """For files that have come since."""
+        for path in sorted(self._folder.glob("taught*.npz")):
+            if path not in self._files:
+                with np.load(path) as file:
+                    self._files[path] = (file["noisy"], np.minimum(file["taught"], file["noisy"]))
+        self._pieces = [(one, at) for one in self._files.values() for at in range(len(one[0]))]
 
     def batch(self) -> Batch:
         random = self._random
-        count, hops = self._pieces[0].shape[:2]
-        at = [(int(random.integers(count)), int(random.integers(hops - FRAMES))) for _ in range(BATCH)]
-        noisy, clean, taught, likeness = (
-            np.stack([one[piece, hop : hop + FRAMES] for piece, hop in at]).astype(np.float32) for one in self._pieces
-        )
-        gain = np.stack([10 ** (random.uniform(-10, 6) / 20) * equaliser(random) for _ in at])[:, None]
-        scale = (gain * scaled((clean * gain) ** 2, (noisy * gain) ** 2)).astype(np.float32)
-        seen = features((noisy * gain) ** 2).astype(np.float32)
-        return Batch(seen, noisy * scale, clean * scale, likeness, np.minimum(taught, noisy) * scale)
+        noisy, wanted = np.empty((2, BATCH, FRAMES, BANDS), np.float32)
+        for i in range(BATCH):
+            (heard, taught), piece = self._pieces[int(random.integers(len(self._pieces)))]
+            hop = int(random.integers(heard.shape[1] - FRAMES))
+            gain = 10 ** (random.uniform(-10, 6) / 20) * equaliser(random)
+            noisy[i], wanted[i] = (one[piece, hop : hop + FRAMES] * gain for one in (heard, taught))
+            if random.random() < 0.5:
+                start = int(random.integers(0, len(self._noise) - FRAMES))
+                more = self._noise[start : start + FRAMES] * equaliser(random)
+                said = np.sqrt(np.mean(wanted[i] ** 2) + 0.05 * np.mean(noisy[i] ** 2))
+                more *= said / (np.sqrt(np.mean(more**2)) + 1e-6) * 10 ** (-random.uniform(-2, 20) / 20)
+                turn = self._turn[int(random.integers(len(self._turn) - FRAMES)) :][:FRAMES]
+                noisy[i] = np.sqrt(np.maximum(noisy[i] ** 2 + more**2 + 2 * turn * noisy[i] * more, 0))
+        np.minimum(wanted, noisy, out=wanted)
+        return _weighed(noisy, wanted)
 
 
 class Mixer:
@@ -85,6 +105,7 @@ class Mixer:
         self._random = np.random.default_rng(seed)
         self._speech = _opened(folder / "speech.f16")
         self._noise = _opened(folder / "noise.f16")
+        self._turn = _turning(self._random)
 
     def batch(self) -> Batch:
         random = self._random
@@ -110,19 +131,10 @@ class Mixer:
                 line = _low_pass(random.uniform(3000, 8000)) * _high_pass(random.uniform(0, 300))
                 clean[i] *= line
                 noise[i] *= line
-        # Re(S N*) of a band: as good as random, steady over about two frames, the smaller the more bins the band has.
-        phase = random.standard_normal((2, BATCH, FRAMES + 1, BANDS), dtype=np.float32)
-        phase = phase[:, :, 1:] + 0.6 * phase[:, :, :-1]
-        turn = phase[0] / np.sqrt(phase[0] ** 2 + phase[1] ** 2 + 1e-9) * _SPREAD
-        said, cross = clean**2, turn * clean * noise
-        heard = np.maximum(said + noise**2 + 2 * cross, 0)  # rounding may leave a little less than nothing
-        scale = scaled(said, heard)
-        return Batch(
-            features(heard).astype(np.float32),
-            (np.sqrt(heard) * scale).astype(np.float32),
-            (clean * scale).astype(np.float32),
-            ((said + cross) / np.sqrt(heard * said + 1e-12)).astype(np.float32),
-        )
+        starts = random.integers(0, len(self._turn) - FRAMES, BATCH)
+        turn = np.stack([self._turn[at : at + FRAMES] for at in starts])
+        heard = np.sqrt(np.maximum(clean**2 + noise**2 + 2 * turn * clean * noise, 0))
+        return _weighed(heard, np.minimum(clean, heard))
 
     def _crop(self, source: npt.NDArray[np.float16], level: float) -> Array:
         start = int(self._random.integers(0, len(source) - FRAMES))
@@ -164,28 +176,25 @@ def equaliser(random: np.random.Generator) -> Array:
     return out
 
 
-def scaled(said: Array, heard: Array) -> Array:
-    """(BATCH, 1, 1) factors, from the powers: quiet talkers weigh as much as loud ones."""
-    power = np.maximum(said.mean(axis=(1, 2)), heard.mean(axis=(1, 2)) * 0.05)
-    out: Array = 1 / np.sqrt(power + 1e-12)[:, None, None]
+def _turning(random: np.random.Generator) -> Array:
+    """Re(S N*) of a band over |S N|: as good as random, steady over about two frames, the smaller the more bins."""
+    phase = random.standard_normal((2, 60 * FRAMES + 1, BANDS), dtype=np.float32)
+    phase = phase[:, 1:] + np.float32(0.6) * phase[:, :-1]
+    out: Array = phase[0] / np.sqrt(phase[0] ** 2 + phase[1] ** 2 + np.float32(1e-9)) * _SPREAD
     return out
 
 
-def loss(gain: torch.Tensor, batch: Batch) -> torch.Tensor:
-    noisy, clean = torch.from_numpy(batch.noisy), torch.from_numpy(batch.clean)
-    likeness = torch.from_numpy(batch.likeness)
-    guess = (gain * noisy + 1e-4) ** _COMPRESSION
-    truth = (clean + 1e-4) ** _COMPRESSION
-    off = guess - truth
-    terms = 0.9 * off**2 + 0.5 * torch.relu(-off) ** 2
-    terms = terms + 0.15 * (guess**2 + truth**2 - 2 * guess * truth * likeness)
-    if batch.taught is not None:
-        taught = torch.from_numpy(batch.taught)
-        wanted = torch.clamp(taught / (noisy + 1e-6), max=1)
-        like = (guess - (taught + 1e-4) ** _COMPRESSION) ** 2
-        pauses = ((gain + 1e-3) ** 0.5 - (wanted + 1e-3) ** 0.5) ** 2  # which weigh little in the sound
-        terms = (1 - _TAUGHT) * terms + _TAUGHT * like + 0.1 * pauses
-    return terms[:, _WARM_UP:].mean()
+def _weighed(noisy: Array, wanted: Array) -> Batch:
+    """Quiet talkers weigh as much as loud ones."""
+    said, heard = ((one**2).mean(axis=(1, 2)) for one in (wanted, noisy))
+    scale = (1 / np.sqrt(np.maximum(said, 0.05 * heard) + 1e-12)).astype(np.float32)[:, None, None]
+    return Batch(features(noisy**2), np.cbrt(noisy * scale), np.cbrt(wanted * scale))
+
+
+def loss(roots: torch.Tensor, batch: Batch) -> torch.Tensor:
+    noisy, wanted = (torch.from_numpy(one[:, _WARM_UP:]) for one in (batch.noisy, batch.wanted))
+    off = roots[:, _WARM_UP:] - wanted / (noisy + 1e-4)
+    return (off**2 * (noisy**2 + _GAINS)).mean()
 
 
 def save(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -199,7 +208,7 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=60, help="of this process's CPU time, over all runs")
     options.add_argument("--hidden", type=int, default=HIDDEN)
     options.add_argument("--start", type=Path, help="weights to begin with")
-    options.add_argument("--taught", type=Path, help="what `teacher` wrote, to imitate")
+    options.add_argument("--taught", action="store_true", help="imitate what `teacher` wrote")
     options.add_argument("--rate", type=float, default=1.5e-3)
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -219,7 +228,7 @@ def main() -> None:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         mean, spent, step = state["mean"], state["spent"], state["step"]
-    source = Lessons(chosen.taught, step) if chosen.taught else Mixer(chosen.folder / "train", step)
+    source = (Lessons if chosen.taught else Mixer)(chosen.folder / "train", step)
     began, saved, recent = time.process_time() - spent, time.monotonic(), []
     while (spent := time.process_time() - began) < chosen.minutes * 60:
         done = spent / (chosen.minutes * 60)
@@ -241,7 +250,9 @@ def main() -> None:
         if step % 50 == 0:
             print(f"{step} {spent / 60:.1f} min {np.mean(recent):.5f}", flush=True)
             recent = []
-        if time.monotonic() - saved > 120:
+        if time.monotonic() - saved > _AGAIN:
+            if isinstance(source, Lessons):
+                source.look()
             saved = time.monotonic()
             fresh = kept.with_suffix(".new")
             torch.save(
