@@ -65,11 +65,11 @@ class FreeSwitchSettings:
     """AIs that hear nothing while a person has taken over."""
     hung_up: frozenset[str] = frozenset()
     """AIs that are hung up at a takeover; when it is given back, the PBX's fallback dials one again."""
+    test: bool = False
+    """Whether nothing counts but the test calls of `takeover doctor`."""
 
 
 class FreeSwitchPbx:
-    test: bool = False
-    """Whether nothing counts but the test calls of `takeover doctor`."""
     """Implements `ports.Pbx`. `instance` names this service on the PBX: one that restarts must keep it."""
 
     def __init__(self, name: str, settings: FreeSwitchSettings, instance: str) -> None:

@@ -256,11 +256,6 @@ def _dial(patch: Patch, uuid: str, variables: Mapping[str, str]) -> str:
     return f"originate {{{listed}}}sofia/{allowed('profile', patch.profile)}/sip:{uuid}@{host}:{port}"
 
 
-_ALOUD = "eavesdrop_whisper_aleg", "eavesdrop_whisper_bleg"
-
-
-def quiet(leg: str) -> list[str]:
-    """Lets a leg that has to eavesdrop anew be heard by nobody."""
 TEST_ROLE = "test"
 """The role of both legs of a call that `takeover doctor` made: no service shows it, or touches it."""
 TEST_SILENCE_MS = 3000
@@ -289,6 +284,11 @@ def test_call(uuid: str, profile: str, host: str, port: int, seconds: int) -> tu
     return end, f"originate {{origination_uuid={uuid},{listed}}}{caller} &bridge({{{listed}}}{ai})"
 
 
+_ALOUD = "eavesdrop_whisper_aleg", "eavesdrop_whisper_bleg"
+
+
+def quiet(leg: str) -> list[str]:
+    """Lets a leg that has to eavesdrop anew be heard by nobody."""
     return [f"uuid_setvar {leg} {name}" for name in _ALOUD]
 
 
