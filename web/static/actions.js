@@ -1,6 +1,7 @@
 // @ts-check
 // What a click or a key does to a call, and what follows from a change of state.
 
+import { setMuted, useServers } from "./agentleg.js";
 import { api } from "./api.js";
 import { events } from "./connection.js";
 import {
@@ -15,9 +16,11 @@ import {
   selectedCall,
   speaker,
 } from "./derive.js";
-import { followLine, goOffDuty, goOnDuty, prepare, setMuted } from "./duty.js";
+import { recallDevices } from "./devices.js";
+import { goOffDuty, goOnDuty } from "./duty.js";
 import { has, t } from "./messages.js";
 import { failed, notice, refused, toLogin } from "./notices.js";
+import { followLine } from "./recovery.js";
 import { store } from "./store.js";
 
 /** @import {Engagement, Mode, Pending, Priority, State, Turn} from "./types.js" */
@@ -33,9 +36,10 @@ const LIVE = "takeover.live";
 
 /** Starts: who am I, then the events. */
 export async function start() {
+  recallDevices();
   try {
     const session = await api.session();
-    prepare(session.ice_servers ?? []);
+    useServers(session.ice_servers ?? []);
     const may = new Set(session.may ?? []);
     store.dispatch({
       type: "site",
@@ -47,7 +51,6 @@ export async function start() {
       },
     });
   } catch (error) {
-    prepare([]);
     failed(error); // the events connection retries by itself
   }
   store.watch(follow);

@@ -2,6 +2,7 @@
 // Keyboard: single keys, shown by `?`, and able to be switched off (WCAG 2.1.4).
 
 import * as actions from "./actions.js";
+import { setMuted } from "./agentleg.js";
 import * as alerts from "./alerts.js";
 import * as duty from "./duty.js";
 import { mine, MODES, ordered } from "./derive.js";
@@ -55,7 +56,7 @@ export const SHORTCUTS = [
     name: "mute",
     keys: ["u"],
     shown: ["U"],
-    run: () => mine(store.state) && duty.setMuted(!store.state.line.muted),
+    run: () => mine(store.state) && setMuted(!store.state.line.muted),
   },
   { name: "hold", keys: ["h"], shown: ["H"], run: actions.toggleHold },
   { name: "answer", keys: ["a"], shown: ["A"], run: actions.answerFirst },

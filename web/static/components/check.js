@@ -1,7 +1,7 @@
 // @ts-check
 // The check before duty: devices, level, noise, echo, and the way to the server, each with its remedy.
 
-import * as duty from "../duty.js";
+import * as devices from "../devices.js";
 import { listenForEcho } from "../echo.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { findings, UNKNOWN } from "../linecheck.js";
@@ -10,6 +10,7 @@ import { meters } from "../meter.js";
 import { failed } from "../notices.js";
 import { LegError } from "../rtc.js";
 import { store } from "../store.js";
+import * as trial from "../trial.js";
 
 /** @import {Reading} from "../analysis.js" */
 /** @import {Facts, Finding} from "../linecheck.js" */
@@ -26,8 +27,8 @@ class Check extends Part {
 
   constructor() {
     super();
-    this.microphone = picker("check-microphone", (id) => duty.chooseMicrophone(id));
-    this.speaker = picker("check-speaker", (id) => duty.chooseSpeaker(id));
+    this.microphone = picker("check-microphone", (id) => devices.chooseMicrophone(id));
+    this.speaker = picker("check-speaker", (id) => devices.chooseSpeaker(id));
     this.speakerField = h("div", {}, h("label", { for: "check-speaker" }, t("speaker.device")), this.speaker);
     this.list = h("ul", { class: "findings", "aria-live": "polite" });
     this.echo = h(
@@ -58,12 +59,12 @@ class Check extends Part {
   disconnectedCallback() {
     super.disconnectedCallback();
     meters.removeEventListener("mic", this.read);
-    duty.endCheck();
+    trial.endCheck();
   }
 
   async start() {
     try {
-      await duty.beginCheck();
+      await trial.beginCheck();
       this.began = performance.now();
       this.found({ mic: "ok", label: clean(store.state.line.micLabel) || t("mic.unnamed") });
     } catch (error) {
@@ -71,7 +72,7 @@ class Check extends Part {
       return this.found({ mic: error.why });
     }
     try {
-      this.found({ quality: await duty.probeLine(), line: "ok" });
+      this.found({ quality: await trial.probeLine(), line: "ok" });
     } catch (error) {
       if (!this.isConnected) return;
       const slug = /** @type {{slug?: string}} */ (error).slug;
@@ -81,7 +82,7 @@ class Check extends Part {
   }
 
   async listen() {
-    const stream = duty.microphone();
+    const stream = devices.microphone();
     if (!stream) return;
     this.echo.disabled = true;
     try {

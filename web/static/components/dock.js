@@ -2,7 +2,7 @@
 // The actions on the selected call: modes, return with a note, leave, mute, hold, end.
 
 import * as actions from "../actions.js";
-import { setMuted } from "../duty.js";
+import { setMuted } from "../agentleg.js";
 import { everySecond, since } from "../clock.js";
 import { deaf, destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";

@@ -1,7 +1,8 @@
 // @ts-check
 // What is broken now, what it means for the caller, and what to do.
 
-import * as duty from "../duty.js";
+import { goOnDuty } from "../duty.js";
+import { testMicrophone } from "../trial.js";
 import { mine } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { t } from "../messages.js";
@@ -21,7 +22,7 @@ function faults(state) {
         kind: "pbx",
         text: t("fault.pbx", { pbx: clean(pbx.name), why: clean(pbx.why) }),
       });
-  const again = { label: t("fault.retry"), run: duty.goOnDuty };
+  const again = { label: t("fault.retry"), run: goOnDuty };
   if (line.fault === "udp") found.push({ id: "udp", kind: "udp", text: t("fault.udp"), act: again });
   else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
   const one = mine(state);
@@ -34,21 +35,21 @@ function faults(state) {
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-denied"),
-      act: { label: t("fault.retry"), run: duty.testMicrophone },
+      act: { label: t("fault.retry"), run: testMicrophone },
     });
   if (line.mic === "missing")
     found.push({
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-missing"),
-      act: { label: t("fault.retry"), run: duty.testMicrophone },
+      act: { label: t("fault.retry"), run: testMicrophone },
     });
   if (line.mic === "gone")
     found.push({
       id: "microphone",
       kind: "microphone",
       text: t("fault.mic-gone"),
-      act: { label: t("fault.retry"), run: duty.testMicrophone },
+      act: { label: t("fault.retry"), run: testMicrophone },
     });
   return found;
 }

@@ -1,6 +1,8 @@
 // @ts-check
 // The own line: microphone check before duty, level, voice cleaning and quality on duty.
 
+import { setSuppression } from "../agentleg.js";
+import { chooseMicrophone } from "../devices.js";
 import * as duty from "../duty.js";
 import { verdict } from "../analysis.js";
 import { mine, micOpen } from "../derive.js";
@@ -39,8 +41,7 @@ class OwnLine extends Part {
       "aria-label": t("mic.device"),
       "data-testid": "device",
       on: {
-        change: (/** @type {Event} */ event) =>
-          duty.chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
+        change: (/** @type {Event} */ event) => chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
       },
     });
     this.bar = h("span", { class: "bar" });
@@ -88,7 +89,7 @@ class OwnLine extends Part {
         class: "switch",
         role: "switch",
         "data-testid": "suppression",
-        on: { click: () => duty.setSuppression(!store.state.line.suppression) },
+        on: { click: () => setSuppression(!store.state.line.suppression) },
       },
       h("span", { class: "knob" }),
       h("span", {}, t("suppression")),
@@ -178,7 +179,10 @@ class OwnLine extends Part {
     attribute(this.micIcon, "data-open", String(open));
     keyed(
       this.device,
-      [{ id: "", label: t("mic.default") }, ...line.devices.filter((one) => one.id !== "default")],
+      [
+        { id: "", label: `${t("mic.device")}: ${t("mic.default")}` },
+        ...line.devices.filter((one) => one.id !== "default"),
+      ],
       (one) => one.id || "default",
       (one) => h("option", { value: one.id }),
       (option, one) => say(option, clean(one.label) || t("mic.unnamed")),
@@ -192,12 +196,12 @@ class OwnLine extends Part {
     else if (up) say(this.verdict, faults || t(open ? "check.open" : line.muted ? "check.muted" : "check.hard-muted"));
   }
 
-  /** All that is wrong with the own line now, each with its remedy. @param {State["line"]} line */
+  /** All that is wrong with the own line now, each with its remedy in a line of its own. @param {State["line"]} line */
   faults(line) {
     const faults = ADVICE.filter((key) => this.advised.has(key)).map((key) => t(key));
     const fault = remedy(ways(line));
     if (fault) faults.push(t(fault.text, fault.facts));
-    return faults.join(" ");
+    return faults.join("\n");
   }
 
   /** @param {State} state */
