@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .domain.calls import Call, CallId, Engagement, Mode, PatchId
+from .domain.calls import Ai, Call, CallId, Engagement, Mode, PatchId
 from .domain.escalation import Escalation
 from .domain.events import PbxEvent, SnapshotTaken
 from .domain.transcript import Turn
@@ -133,8 +133,33 @@ class TurnKeeper(Protocol):
 class EngagementKeeper(Protocol):
     """Where past engagements are kept: who was in which call, in which mode, and how it ended."""
 
-    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
-        """Inserts or updates by the engagement's id. Raises `StoreUnavailable`."""
+    async def put(
+        self,
+        engagement: Engagement,
+        ended: str | None = None,
+        note: str = "",
+        outcome: str = "",
+        *,
+        instance: str = "",
+        ai: Ai | None = None,
+    ) -> None:
+        """Inserts or updates by the engagement's id; with `ai`, the call's, also `instance`, the service that the agent
+        came by. Raises `StoreUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """An engagement that has no end, as it was last kept (its leg is not), and the AI of its call."""
+
+    engagement: Engagement
+    ai: Ai
+
+
+class EngagementArchive(EngagementKeeper, Protocol):
+    """What a service looks into that starts again."""
+
+    async def unended(self, instance: str) -> Sequence[Unended]:
+        """Those of one service that have no end, oldest first. Raises `StoreUnavailable`."""
 
 
 class EscalationKeeper(Protocol):

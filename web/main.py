@@ -26,6 +26,7 @@ from connector.ports import Journal, Pbx
 from connector.services.escalations import Escalations, Means
 from connector.services.marks import Marks
 from connector.services.notices import Notices
+from connector.services.recovery import Recovery
 from connector.services.registry import Registry, follow
 from connector.services.retention import Keeper, Retention
 from connector.services.takeovers import Takeovers
@@ -136,6 +137,8 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         means = Means(journal, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
         escalations = Escalations(registry, means, configured.escalation_policy(settings))
         await escalations.restore()
+        recovery = Recovery(registry, store.engagements, store.transcripts, journal, notices)
+        await recovery.restore()
         links = webhooks.links(settings, registry, store.outbox, journal)
         marks = Marks(registry, settings.data_dir / "marks")
         desk, hub = Desk(legs), Hub(registry, escalations)
@@ -170,6 +173,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(escalations.run(), "escalations")
         start(links.run(), "webhooks")
         start(marks.run(), "marks")
+        start(recovery.run(), "recovery")
         if settings.retention.days is not None:
             keepers: dict[str, Keeper] = {"turns": store.transcripts, "engagements": store.engagements, "marks": marks}
             start(Retention(settings.retention.days, keepers, journal).run(), "retention")

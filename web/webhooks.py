@@ -33,7 +33,8 @@ def links(settings: Settings, registry: Registry, keeper: EventKeeper, journal: 
     def tell(change: Change) -> None:
         if isinstance(change, AiNotice):
             data = dict(change.data)
-            event = Event(uuid.uuid4().hex, change.kind, change.call_id, change.ai_name, data, change.notify)
+            id_ = change.id or uuid.uuid4().hex
+            event = Event(id_, change.kind, change.call_id, change.ai_name, data, change.notify)
             found.send(event)
 
     registry.watch(tell)

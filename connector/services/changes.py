@@ -91,6 +91,8 @@ class AiNotice:
     data: Mapping[str, object]
     notify: tuple[str, ...] = ()
     """Webhooks that get it besides those that have asked for its kind."""
+    id: str = ""
+    """The event's, where it may have to be told again; else a new one is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,8 @@ class Conductor:
 
     async def _keep(self, ended: str | None = None) -> None:
         try:
-            await self._parts.keeper.put(self.engagement, ended, self.note, self.outcome)
+            instance, ai = self._parts.registry.instance, self.call.ai
+            await self._parts.keeper.put(self.engagement, ended, self.note, self.outcome, instance=instance, ai=ai)
         except StoreUnavailable as error:
             log.warning("engagement.not-kept", engagement=self.engagement.id, why=error.why)
 

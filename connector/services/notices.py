@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from ..domain.calls import Call, Engagement
+from ..domain.calls import Ai, Call, CallId, Engagement, Phase
 from ..domain.escalation import Escalation
 from ..domain.transcript import CAPTION, Turn
 from .changes import AiNotice
@@ -39,19 +39,25 @@ class Notices:
 
     def ended(self, call: Call, engagement: Engagement, since: datetime, note: str, outcome: str) -> None:
         """The human is out: with the note for the AI and what caller and agent said meanwhile."""
-        human = [_turn(turn) for turn in self._transcripts.since(call.id, since) if turn.speaker != "ai"]
-        self._send(
-            call,
+        self.over(engagement, call.ai, self._transcripts.since(call.id, since), note, outcome)
+
+    def over(self, engagement: Engagement, ai: Ai, said: Sequence[Turn], note: str = "", outcome: str = "") -> None:
+        """The same, where the call may be gone too: `said` are the turns since the human spoke."""
+        self._tell(
+            engagement.call,
+            ai,
             "takeover.ended",
             {
                 "engagement": engagement.id,
                 "agent": engagement.agent_name,
                 "note": note,
                 "outcome": outcome,
-                "human": human,
-                "greet": self._greets(call.ai.name),
+                "human": [_turn(turn) for turn in said if turn.speaker != "ai"],
+                "greet": self._greets(ai.name),
                 "at": _now(),
             },
+            # A crash may come after this and before the store knows of the end: what is told again has the same id.
+            id_=f"{engagement.id}-ended" if engagement.phase is Phase.ENDED else "",
         )
 
     def coach(self, call: Call, text: str, by: str) -> None:
@@ -81,8 +87,20 @@ class Notices:
         self._send(call, kind, {**data, **more}, tuple(notify))
 
     def _send(self, call: Call, kind: str, data: Mapping[str, object], notify: tuple[str, ...] = ()) -> None:
-        told = {**data, "ai_ref": call.ai.ref}
-        self._registry.publish(lambda rev: AiNotice(rev, call.id, call.ai.name, kind, told, notify))
+        self._tell(call.id, call.ai, kind, data, notify)
+
+    def _tell(
+        self,
+        call: CallId,
+        ai: Ai,
+        kind: str,
+        data: Mapping[str, object],
+        notify: tuple[str, ...] = (),
+        *,
+        id_: str = "",
+    ) -> None:
+        told = {**data, "ai_ref": ai.ref}
+        self._registry.publish(lambda rev: AiNotice(rev, call, ai.name, kind, told, notify, id_))
 
 
 def _turn(turn: Turn) -> dict[str, object]:

@@ -8,7 +8,8 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from ..domain.calls import CallId, Engagement, EngagementId, Mode
+from ..domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
+from ..ports import Unended
 from .engine import Database
 from .schema import engagements, stamp, unstamp
 
@@ -31,12 +32,21 @@ class PastEngagement:
 
 
 class Engagements:
-    """Implements `ports.EngagementKeeper`."""
+    """Implements `ports.EngagementArchive`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
+    async def put(
+        self,
+        engagement: Engagement,
+        ended: str | None = None,
+        note: str = "",
+        outcome: str = "",
+        *,
+        instance: str = "",
+        ai: Ai | None = None,
+    ) -> None:
         """Inserts or updates by the engagement's id. What has ended stays ended: the writing of a change of mode may be
         overtaken by that of the end."""
         values = {
@@ -50,6 +60,8 @@ class Engagements:
             "note": note,
             "outcome": outcome,
         }
+        if ai is not None:
+            values |= {"instance": instance, "ai": ai.name, "ai_ref": ai.ref}
         if ended is not None:
             await self._database.upsert(engagements, {"id": engagement.id}, values)
             return
@@ -65,6 +77,12 @@ class Engagements:
         """All of a call, oldest first."""
         query = select(engagements).where(engagements.c.call == call).order_by(engagements.c.since)
         return [_past(row) for row in await self._database.rows(query)]
+
+    async def unended(self, instance: str) -> Sequence[Unended]:
+        """Those of one service that have no end, oldest first."""
+        mine = (engagements.c.ended.is_(None)) & (engagements.c.instance == instance)
+        query = select(engagements).where(mine).order_by(engagements.c.since)
+        return [_unended(row) for row in await self._database.rows(query)]
 
     async def forget(self, before: datetime) -> int:
         """Deletes those that ended before then, with their notes; returns how many."""
@@ -86,3 +104,9 @@ def _past(row: RowMapping) -> PastEngagement:
         row["note"],
         row["outcome"],
     )
+
+
+def _unended(row: RowMapping) -> Unended:
+    past = _past(row)
+    engagement = Engagement(past.id, past.call, past.agent, past.agent_name, "", past.mode, Phase.ACTIVE, past.since)
+    return Unended(engagement, Ai(row["ai"], row["ai_ref"]))

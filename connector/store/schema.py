@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 2
+VERSION = 3
 """Of this schema; kept in `meta`, so that an older program leaves it alone. 2: what tokens reach, whose a call is in
-the audit, events that wait for their webhook, when a turn was kept."""
+the audit, events that wait for their webhook, when a turn was kept. 3: whose an engagement is, and of which AI."""
 _ALL = '["*"]'
 """Every queue, or every tenant, as it is stored."""
 
@@ -64,7 +64,11 @@ engagements = Table(
     Column("ended", String(64)),
     Column("note", Text, nullable=False),
     Column("outcome", Text, nullable=False),
+    Column("instance", String(64)),
+    Column("ai", Text),
+    Column("ai_ref", Text),
 )
+"""`instance` is the service that the agent came by; who finds it without an end after a crash has to know."""
 
 transcripts = Table(
     "transcripts",

@@ -213,7 +213,8 @@ class FakeExchange:
 class FakePbx:
     """One service's view of a `FakeExchange`; implements `ports.Pbx`.
 
-    `faults` are used up one by one by the next verbs of their name. `said` lists the verbs as they arrive.
+    While it is `away` it waits for `connect`. `faults` are used up one by one by the next verbs of their name. `said`
+    lists the verbs as they arrive.
     """
 
     def __init__(self, exchange: FakeExchange, instance: str = "node-1", *, delay: float = 0.0) -> None:
@@ -221,6 +222,7 @@ class FakePbx:
         self.instance = instance
         self.delay = delay
         self.up = False
+        self.away = False
         self.faults: dict[str, deque[Fault]] = {}
         self.said: list[str] = []
         self._queue: asyncio.Queue[PbxEvent] = asyncio.Queue()
@@ -251,7 +253,7 @@ class FakePbx:
         self._queue.put_nowait(PbxDown(self.name, "connection reset"))
 
     async def events(self) -> AsyncIterator[PbxEvent]:
-        if not self.up:
+        if not (self.up or self.away):
             self.connect()
         while True:
             yield await self._queue.get()

@@ -4,15 +4,18 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from connector.domain.calls import Call, CallId, Engagement
+from connector.domain.calls import Ai, Call, CallId, Engagement
 from connector.domain.errors import LegNotReady, StoreUnavailable
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
+from connector.ports import Unended
 from connector.services.changes import AiNotice, Change, EngagementChanged
 from connector.services.hands import Timing
+from connector.services.notices import Notices
+from connector.services.recovery import Recovery
 from connector.services.registry import Registry, follow
 from connector.services.takeovers import Takeovers
 from connector.services.transcripts import Transcripts
@@ -128,16 +131,36 @@ class Journal:
 
 @dataclass
 class Engagements:
-    """Implements `ports.EngagementKeeper`."""
+    """Implements `ports.EngagementArchive`."""
 
     failing: bool = False
     kept: dict[str, tuple[Engagement, str | None, str, str]] = field(default_factory=dict)
+    whose: dict[str, tuple[str, Ai]] = field(default_factory=dict)
 
-    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
+    async def put(
+        self,
+        engagement: Engagement,
+        ended: str | None = None,
+        note: str = "",
+        outcome: str = "",
+        *,
+        instance: str = "",
+        ai: Ai | None = None,
+    ) -> None:
         await asyncio.sleep(0)
         if self.failing:
             raise StoreUnavailable("the disk is full")
         self.kept[engagement.id] = (engagement, ended, note, outcome)
+        if ai is not None:
+            self.whose[engagement.id] = (instance, ai)
+
+    async def unended(self, instance: str) -> Sequence[Unended]:
+        mine = [(one, self.whose[one.id]) for one, ended, _, _ in self.kept.values() if ended is None]
+        return [Unended(replace(one, leg=""), ai) for one, (of, ai) in mine if of == instance]
+
+    def end(self, id_: str) -> str | None:
+        """Why it ended, as it is kept."""
+        return self.kept[id_][1]
 
 
 @dataclass
@@ -160,13 +183,24 @@ class Turns:
 class Service:
     """Everything of one service, wired as the composition root does it."""
 
-    def __init__(self, exchange: FakeExchange, instance: str = "node-1", timing: Timing = Timing()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        exchange: FakeExchange,
+        instance: str = "node-1",
+        timing: Timing = Timing(),  # noqa: B008 - frozen
+        before: "Service | None" = None,
+    ) -> None:
+        """`before` is the run whose store this one finds."""
         self.exchange = exchange
         self.pbx = FakePbx(exchange, instance)
-        self.legs, self.journal = Legs(), Journal()
-        self.engagements, self.turns = Engagements(), Turns()
+        self.legs = Legs()
+        self.journal: Journal = before.journal if before else Journal()
+        self.engagements: Engagements = before.engagements if before else Engagements()
+        self.turns: Turns = before.turns if before else Turns()
         self.registry = Registry([exchange.name], instance, clock=asyncio.get_running_loop().time)
         self.transcripts = Transcripts(self.registry, self.turns)
+        notices = Notices(self.registry, self.transcripts)
+        self.recovery = Recovery(self.registry, self.engagements, self.turns, self.journal, notices)
         self.takeovers = Takeovers(
             self.registry,
             {exchange.name: self.pbx},
@@ -175,6 +209,7 @@ class Service:
             self.engagements,
             self.transcripts,
             timing,
+            notices=notices,
         )
         self.legs.on_patch_down = self.takeovers.patch_down
         self.changes: list[Change] = []
@@ -203,10 +238,16 @@ async def service(
     exchange: FakeExchange | None = None,
     instance: str = "node-1",
     timing: Timing = Timing(),  # noqa: B008 - frozen
+    *,
+    before: Service | None = None,
+    away: bool = False,
 ) -> AsyncIterator[Service]:
-    """A running service, connected to its exchange."""
-    made = Service(exchange or FakeExchange(), instance, timing)
+    """A running service, connected to its exchange unless that is `away`. Its end is a crash: nothing is given back."""
+    made = Service(exchange or FakeExchange(), instance, timing, before)
+    made.pbx.away = away
+    await made.recovery.restore()
     tasks = [
+        asyncio.create_task(made.recovery.run()),
         asyncio.create_task(made.takeovers.run()),
         asyncio.create_task(follow(made.pbx, made.registry)),
     ]

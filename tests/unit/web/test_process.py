@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from connector.domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
+from connector.store.trail import Wanted
 from tests.support.agent import Json
 from tests.support.fake_ami import FakeAsterisk
 from tests.support.processes import children, gone, kill
@@ -138,3 +141,31 @@ async def test_an_event_that_was_not_delivered_is_sent_again_after_the_service_w
                 async with server.store() as store:
                     while await store.outbox.waiting():  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(180)
+async def test_the_ai_is_told_of_the_end_of_a_takeover_that_a_crash_cut_off() -> None:
+    platform, application = Platform(deaf=False), web.Application()
+    application.router.add_post("/", platform.take)
+    async with TestServer(application) as there, FakeAsterisk() as pbx:
+        lab = {"host": "127.0.0.1", "port": pbx.port, "username": "takeover", "secret": pbx.secret}
+        hook = {"url": str(there.make_url("/")), "secret": "s" * 24, "events": ["takeover.ended"], "allow_http": True}
+        ais = [{"name": "acme", "match": "^PJSIP/ai"}]
+        async with Server(pbx={"lab": {**lab, "ais": ais}}, more={"webhooks": {"platform": hook}}) as server:
+            kill(server.pid)
+            call, id_ = CallId(f"lab~{pbx.call().caller.uniqueid}"), EngagementId("5e")
+            left = Engagement(id_, call, "anna", "Anna", "leg", Mode.TAKEOVER, Phase.ACTIVE, datetime.now(UTC))
+            async with server.store() as store:
+                await store.engagements.put(left, instance=server.instance, ai=Ai("acme", "ref-7"))
+            await server.restart()
+            async with asyncio.timeout(60):
+                told = await platform.got.get()
+                assert (told["type"], told["call"], told["engagement"]) == ("takeover.ended", call, id_)
+                assert (told["agent"], told["ai"], told["ai_ref"]) == ("Anna", "acme", "ref-7")
+                async with server.store() as store:
+                    while await store.engagements.unended(server.instance):  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.05)
+                    (past,) = await store.engagements.of_call(call)
+                    (act,) = await store.audit.acts(Wanted(call=call))
+            assert past.ended == "service-crashed"
+            assert (act.act, act.actor, act.result, act.facts["why"]) == ("release", "service", "ok", "service-crashed")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 
 from connector.asterisk.pbx import AsteriskPbx
-from connector.domain.calls import Call, CallId, Engagement, Mode
+from connector.domain.calls import Ai, Call, CallId, Engagement, Mode
 from connector.domain.errors import EngagementUnknown, LegNotReady, TakeoverError
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
@@ -188,5 +188,14 @@ class _Memory:
 class _Forgotten:
     """Past engagements that are forgotten."""
 
-    async def put(self, engagement: Engagement, ended: str | None = None, note: str = "", outcome: str = "") -> None:
+    async def put(
+        self,
+        engagement: Engagement,
+        ended: str | None = None,
+        note: str = "",
+        outcome: str = "",
+        *,
+        instance: str = "",
+        ai: Ai | None = None,
+    ) -> None:
         pass

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from connector.domain.calls import CallId, Engagement, EngagementId, Mode, Phase
+from connector.domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
 from connector.store import Store
 
 CALL = CallId("main~1.2")
@@ -42,3 +42,18 @@ async def test_what_has_ended_stays_ended_although_an_older_change_is_written_la
     await store.engagements.put(begun)
     (row,) = await store.engagements.of_call(CALL)
     assert (row.ended, row.note, row.outcome) == ("released", "told her", "solved")
+
+
+async def test_a_service_finds_its_own_that_have_no_end(store: Store) -> None:
+    begun = Engagement(EngagementId("e1"), CALL, "anna", "Anna", "leg", Mode.MONITOR, Phase.ACTIVE, datetime.now(UTC))
+    bot = Ai("bot", "ref-7")
+    await store.engagements.put(begun, instance="node-1", ai=bot)
+    await store.engagements.put(replace(begun, mode=Mode.TAKEOVER), instance="node-1", ai=bot)
+    await store.engagements.put(replace(begun, id=EngagementId("e2")), instance="node-2", ai=bot)
+    await store.engagements.put(replace(begun, id=EngagementId("e3")))  # of a version that did not say whose
+    await store.engagements.put(replace(begun, id=EngagementId("e4")), "released", instance="node-1", ai=bot)
+    (one,) = await store.engagements.unended("node-1")
+    assert (one.engagement, one.ai) == (replace(begun, mode=Mode.TAKEOVER, leg=""), bot)
+    await store.engagements.put(one.engagement, "service-crashed", instance="node-1", ai=bot)
+    assert await store.engagements.unended("node-1") == []
+    assert [past.ended for past in await store.engagements.of_call(CALL)].count("service-crashed") == 1
