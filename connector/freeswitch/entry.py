@@ -109,35 +109,36 @@ async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, 
 
     FreeSWITCH looks every 20 ms whether the leg has answered, and only then lets it eavesdrop; a speaker aloud at once
     (`wire.originate`). Those 20 ms are used: as soon as the leg answers, what puts all right at its end is armed, the
-    AI is silenced, and the pulse is dialled. Raises as `change` does.
+    pulse is dialled, and the AI is silenced; in this order, so that FreeSWITCH itself misses whoever dies behind the
+    mute. Raises as `change` does.
     """
     connection, agent = entry.connection, entry.agent
-    pulsing: asyncio.Task[str] | None = None
+    asked: list[asyncio.Task[Any]] = []
     try:
         with entry.legs.dialling(agent.patch) as answered:
             either: list[asyncio.Future[Any]] = [dialling, answered]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            early = lent is not None and not dialling.done()
-            if lent is not None and early:
-                await _arm(entry, lent)
-            if not dialling.done():
-                pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
+            if dialling.done():
+                _check_dialled(entry, await dialling)
+            armed = asyncio.create_task(_arm(entry, lent))
+            pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
+            asked += armed, pulsing
+            await asyncio.sleep(0)  # both are asked for now, and the mute comes behind them
+            if lent is not None:
+                await _hold(entry)
+            await armed
             _check_dialled(entry, await asyncio.shield(dialling))
             if entry.legs.is_unwanted(agent.patch):
                 raise ChannelGone(connection.pbx, agent.patch)
-        if lent is None:
-            await connection.api(*wire.deadman(agent.patch, entry.policy.deadman_s, now()))
-        elif not early:
-            await _arm(entry, lent)
         if lent is not None and entry.where.here and not await attach.is_right(connection, entry.where):
             await _in_order(entry, *(_silencing(entry) if agent.mode is Mode.TAKEOVER else ()))
         if agent.mode is Mode.WHISPER:
             await _say_mode(entry)
-        _check_dialled(entry, await (pulsing or connection.job(pulse, DIAL_S + 1)))
+        _check_dialled(entry, await pulsing)
     finally:
-        if pulsing is not None:
-            pulsing.cancel()
-            await asyncio.gather(pulsing, return_exceptions=True)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
     await _finish(entry)
 
 
@@ -154,7 +155,7 @@ async def change(entry: Entry) -> None:
         lent = await take_floor(entry)
         if entry.where.here and not await attach.is_right(entry.connection, entry.where):
             await _in_order(entry)
-        await _arm(entry, lent)
+        await asyncio.gather(_arm(entry, lent), _hold(entry))
     elif entry.agent.mode is Mode.TAKEOVER and entry.before is not Mode.TAKEOVER:
         await _silence(entry)
     await _say_mode(entry)
@@ -182,26 +183,34 @@ async def _finish(entry: Entry) -> None:
     await entry.connection.send(wire.event("takeover::mode", **said, name=encoded(agent.name)))
 
 
-async def _arm(entry: Entry, lent: Lent) -> None:
-    """Arms the leg to give the call back at its end, then silences the AI where that is asked for; in one go."""
+async def _arm(entry: Entry, lent: Lent | None) -> None:
+    """Arms a new leg to end unrenewed, and a speaker's to give the call back at its end."""
     connection, agent, where = entry.connection, entry.agent, entry.where
     patch, caller = agent.patch, agent.call
     commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
-    commands += [
-        ground.give_back(where, patch, lent),
-        *(f"uuid_setvar {patch} takeover_{name} {value}".rstrip() for name, value in _noted(lent).items()),
-        f"uuid_setvar {patch} takeover_armed {patch}",
-    ]
-    if where.topology is Topology.DIALLED:
-        commands.append(f"uuid_setvar {caller} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
-    if lent.watched:
-        commands.append(ground.watch_the_ai(where))
-    silence = _silencing(entry) if agent.mode is Mode.TAKEOVER else []
-    said = await connection.api(*commands, f"hash select/{wire.CONTEXT}/{caller}", *silence)
-    if said[len(commands)] != patch:
+    if lent is not None:
+        commands += [
+            ground.give_back(where, patch, lent),
+            *(f"uuid_setvar {patch} takeover_{name} {value}".rstrip() for name, value in _noted(lent).items()),
+            f"uuid_setvar {patch} takeover_armed {patch}",
+        ]
+        if where.topology is Topology.DIALLED:
+            commands.append(f"uuid_setvar {caller} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
+        if lent.watched:
+            commands.append(ground.watch_the_ai(where))
+    await connection.api(*commands)
+
+
+async def _hold(entry: Entry) -> None:
+    """Sees that the floor is still the leg's, and silences the AI where that is asked for. To be sent right behind what
+    arms the leg."""
+    silence = _silencing(entry) if entry.agent.mode is Mode.TAKEOVER else []
+    key = f"{wire.CONTEXT}/{entry.agent.call}"
+    holder, *muted = await entry.connection.api(f"hash select/{key}", *silence)
+    if holder != entry.agent.patch:
         raise _taken(entry, "")
-    if silence:
-        _check_silence(entry, said[len(commands) + 1])
+    if muted:
+        _check_silence(entry, muted[0])
 
 
 def _taken(entry: Entry, speaker: str) -> AlreadyTaken:

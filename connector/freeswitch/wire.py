@@ -225,13 +225,19 @@ def originate(patch: Patch) -> str:
     return f"{'expand ' if patch.speaks else ''}{_dial(patch, uuid, variables)} &eavesdrop({caller})"
 
 
+PULSE_S = 1
+"""For how long a pulse is dialled, in whole seconds of which FreeSWITCH adds up to one: the AI is silenced by then."""
+
+
 def pulse(patch: Patch) -> str:
     """The command that brings a second leg, which nobody hears and which hears nobody, from the same worker. It is read
-    by a timer, so FreeSWITCH ends it soon after the worker's last packet (`media_timeout`), and with it the agent's."""
+    by a timer, so FreeSWITCH ends it soon after the worker's last packet (`media_timeout`), and with it the agent's.
+    Where the worker does not even answer, its hook runs after `PULSE_S`."""
     variables = {
         "absolute_codec_string": NARROW,
         "media_timeout": str(patch.media_timeout_ms),
         "api_hangup_hook": f"'uuid_kill {allowed('uuid', patch.uuid)} {SILENT_CAUSE}'",
+        "originate_timeout": str(PULSE_S),
         "takeover_role": "pulse",
     }
     return f"{_dial(patch, pulse_of(patch.uuid), variables)} &park()"
