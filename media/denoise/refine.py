@@ -1,6 +1,7 @@
 """What a band is too coarse for: a Wiener filter per bin under the net's gains, and a gate for pauses.
 
-The constants were found on noise and talkers outside the set that judges.
+The constants were found on noise and talkers outside the set that judges; how much ESTOI they may
+cost, with a look at it.
 """
 
 import numpy as np
