@@ -68,7 +68,11 @@ class Recovery:
     async def run(self) -> None:
         """Ends them, one after the other, until cancelled."""
         while True:
-            await self._end(await self._over.get())
+            one = await self._over.get()
+            try:
+                await self._end(one)
+            except Exception:  # it would end the service, and at each start anew, as this one stays in the store
+                log.exception("engagement.not-ended", engagement=one.unended.engagement.id)
 
     def _heard(self, event: PbxEvent) -> None:
         match event:

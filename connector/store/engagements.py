@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
@@ -12,6 +13,8 @@ from ..domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
 from ..ports import Unended
 from .engine import Database
 from .schema import engagements, stamp, unstamp
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,17 @@ class Engagements:
         return [_past(row) for row in await self._database.rows(query)]
 
     async def unended(self, instance: str) -> Sequence[Unended]:
-        """Those of one service that have no end, oldest first."""
+        """Those of one service that have no end, oldest first. One that cannot be read is left as it is, and logged: it
+        must not keep the service from starting."""
         mine = (engagements.c.ended.is_(None)) & (engagements.c.instance == instance)
         query = select(engagements).where(mine).order_by(engagements.c.since)
-        return [_unended(row) for row in await self._database.rows(query)]
+        found = []
+        for row in await self._database.rows(query):
+            try:
+                found.append(_unended(row))
+            except ValueError:
+                log.exception("engagement.unreadable", engagement=row["id"])
+        return found
 
     async def forget(self, before: datetime) -> int:
         """Deletes those that ended before then, with their notes; returns how many."""

@@ -2,10 +2,14 @@
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from connector.domain.calls import EngagementId, Mode
+import pytest
+
+from connector.domain.calls import Ai, Engagement, EngagementId, Mode
 from connector.domain.transcript import Turn
+from connector.services.notices import Notices
 from connector.services.recovery import CRASHED
 from tests.contract.fake_pbx import DEADMAN_S, FakeCall
 
@@ -238,3 +242,27 @@ async def test_a_leg_that_goes_unseen_while_a_colleague_comes_is_gone() -> None:
         await settle()
         assert second.engagements.end(engagement) == CRASHED
         assert len(second.notices("takeover.ended")) == 1
+
+
+@virtual_time
+async def test_one_that_cannot_be_ended_stops_neither_the_next_nor_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service() as first:
+        _, broken = await killed(first)
+        call = first.make_call()
+        await settle()
+        other = (await first.takeovers.engage(BEN, call.call.id, Mode.TAKEOVER, "leg-b")).id
+        await settle()
+    await settle(DEADMAN_S + 1)
+    over = Notices.over
+
+    def breaks(self: Notices, engagement: Engagement, ai: Ai, said: Sequence[Turn]) -> None:
+        if engagement.id == broken:
+            raise RuntimeError("broken")
+        over(self, engagement, ai, said)
+
+    monkeypatch.setattr(Notices, "over", breaks)
+    async with service(first.exchange, before=first) as second:
+        await settle()
+        assert [told.data["engagement"] for told in second.notices("takeover.ended")] == [other]
+        assert second.engagements.end(other) == CRASHED
+        assert second.engagements.end(broken) is None  # the next start tries again

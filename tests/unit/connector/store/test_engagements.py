@@ -3,8 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import update
+
 from connector.domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
 from connector.store import Store
+from connector.store.schema import engagements
 
 CALL = CallId("main~1.2")
 
@@ -57,3 +60,12 @@ async def test_a_service_finds_its_own_that_have_no_end(store: Store) -> None:
     await store.engagements.put(one.engagement, "service-crashed", instance="node-1", ai=bot)
     assert await store.engagements.unended("node-1") == []
     assert [past.ended for past in await store.engagements.of_call(CALL)].count("service-crashed") == 1
+
+
+async def test_one_that_cannot_be_read_hides_no_other(store: Store) -> None:
+    begun = Engagement(EngagementId("e1"), CALL, "anna", "Anna", "leg", Mode.TAKEOVER, Phase.ACTIVE, datetime.now(UTC))
+    for id_ in ("e1", "e2"):
+        await store.engagements.put(replace(begun, id=EngagementId(id_)), instance="node-1", ai=Ai("bot", ""))
+    later = update(engagements).where(engagements.c.id == "e1").values(mode="unheard-of")
+    await store.engagements._database.execute(later)
+    assert [one.engagement.id for one in await store.engagements.unended("node-1")] == ["e2"]
