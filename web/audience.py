@@ -80,7 +80,7 @@ class Audience:
     def take(self, key: Key, call: CallId | None, change: Change, unique: Callable[[], Key]) -> None:
         """Notes a change about `call` (None: about no call) for the next delta, if these clients may know it."""
         if isinstance(change, AiNotice):
-            if self.is_ai and change.ai_name == self._actor.ai and self._knows(change.call_id):
+            if self.wants(change):
                 self.pending[unique()] = change
         elif isinstance(change, CallUpserted):
             self._upserted(key, change)
@@ -91,6 +91,10 @@ class Audience:
                 self.pending[key] = change
         elif isinstance(change, EngagementChanged):
             self._own_end(key, change)
+
+    def wants(self, notice: AiNotice) -> bool:
+        """Whether a notice is for these clients."""
+        return self.is_ai and notice.ai_name == self._actor.ai and self._knows(notice.call_id)
 
     def _knows(self, call: CallId) -> bool:
         """Whether a notice about this call is for these clients; it may come after the call's end."""

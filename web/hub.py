@@ -29,6 +29,7 @@ from connector.services.registry import Registry
 
 from .audience import Audience, Client, Key, permission
 from .auth import Principal
+from .missed import Missed
 from .views import call_now, dumps, engagement_json, pbx_json, turn_json
 
 TICK = 0.04
@@ -51,6 +52,7 @@ class Hub:
         self._numbers = itertools.count()
         self._calls: dict[CallId, bytes] = {}
         """Live calls as JSON, until something about them changes."""
+        self._missed = Missed()
         self._timer: asyncio.Handle | None = None
         self._last = 0.0
         self.refreshed = 0
@@ -119,6 +121,8 @@ class Hub:
         calls = [self._json(call) for call in self._registry.calls() if call.id in audience.seen]
         client.rev, client.fresh = self._registry.rev, True
         if client.is_ai:
+            for missed in self._missed.fetch(audience.wants):  # what happened, and then what is
+                client.put(self._ai_frame(missed))
             for call in calls:
                 client.put(b'{"type":"call","call":' + call + b"}")
             return
@@ -195,6 +199,8 @@ class Hub:
                 continue  # digits may be card numbers: nobody needs to see them
             for audience in self._audiences.values():
                 audience.take(key, call, change, self._unique)
+            if isinstance(change, AiNotice) and not any(one.wants(change) for one in self._audiences.values()):
+                self._missed.keep(change)
 
     def _unique(self) -> Key:
         return ("notice", next(self._numbers))

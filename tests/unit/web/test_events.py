@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connector.domain.calls import CallId
+from connector.domain.calls import Ai, CallId, Engagement, EngagementId, Mode, Phase
 from connector.domain.events import CallChanged, HumanAsked, PbxDown, Talking
 from connector.domain.people import Actor
 from connector.domain.transcript import Turn
+from connector.services.notices import Notices
 from tests.unit.web.house import House, make_call, until, until_closed
 from web import hub as hub_module
+from web import missed as missed_module
 from web import socket as events
 from web.outbox import Outbox
 
@@ -212,6 +214,72 @@ async def test_an_ai_is_told_of_its_calls_and_takeovers_and_of_nothing_else(hous
     assert (coached["type"], coached["text"], coached["by"]) == ("coach", "offer a refund", "Anna")
     house.hang_up(mine)
     assert await frame(socket) == {"type": "call.ended", "call": mine, "why": "hangup"}
+
+
+async def told_to_all(house: House) -> None:
+    """Returns when everything that was published has been told to whoever was there."""
+    anna = await house.person("anna")
+    socket = await anna.events()
+    await frame(socket)
+    await socket.close()
+
+
+def end(house: House, call: CallId, by: str = "Anna", ai: str = "acme") -> None:
+    """A takeover ends that a crash had cut off: told as soon as the exchange is connected, whoever listens by then."""
+    engagement = Engagement(
+        EngagementId(f"{call}-{by}"), call, "a", by, "", Mode.TAKEOVER, Phase.ENDED, datetime.now(UTC)
+    )
+    said = [Turn("9", "caller", "my order", datetime.now(UTC))]
+    Notices(house.registry, house.parts.transcripts).over(engagement, Ai(ai), said)
+
+
+async def test_an_ai_that_comes_back_late_is_told_once_that_a_takeover_ended(house: House) -> None:
+    ai, other = await house.machine("bot", "ai", ai="acme"), await house.machine("other", "ai", ai="globex")
+    mine = house.call("1", ai="acme")
+    end(house, mine)
+    await told_to_all(house)
+    stranger = await other.events()
+    await stranger.send_json({"type": "ping", "t": 1})
+    assert (await frame(stranger))["type"] == "pong"  # and nothing of another AI's before it
+    socket = await ai.events()
+    told, call = await frame(socket), await frame(socket)
+    assert (told["type"], told["call"], told["agent"]) == ("takeover.ended", mine, "Anna")
+    assert [turn["text"] for turn in told["human"]] == ["my order"]
+    assert (call["type"], call["call"]["id"]) == ("call", mine)  # what happened comes before what is now
+    await socket.close()
+    again = await ai.events()
+    assert (await frame(again))["type"] == "call"
+    end(house, mine, by="Ben")
+    assert (await frame(again))["agent"] == "Ben"
+
+
+async def test_an_ai_is_told_late_of_the_calls_that_it_may_see_and_of_no_others(house: House) -> None:
+    sales = await house.machine("sales", "ai", ai="acme", queue="sales")
+    support = await house.machine("support", "ai", ai="acme", queue="support")
+    first, second = house.call("1", queue="sales"), house.call("2", queue="support")
+    socket = await sales.events()
+    assert (await frame(socket))["call"]["id"] == first
+    end(house, second)
+    end(house, first)
+    assert [(await frame(socket))["call"]] == [first]  # the other's is kept for whom it is for
+    there = await support.events()
+    assert (await frame(there))["call"] == second
+
+
+async def test_what_nobody_came_for_is_forgotten_in_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    ai = await house.machine("bot", "ai", ai="acme")
+    call = house.call("1")
+    monkeypatch.setattr(missed_module, "KEPT", 2)
+    for by in ("Anna", "Ben", "Cleo"):
+        end(house, call, by)
+    await told_to_all(house)
+    socket = await ai.events()
+    assert [(await frame(socket)).get("agent") for _ in range(3)] == ["Ben", "Cleo", None]
+    await socket.close()
+    await until(lambda: len(house.hub) == 0)
+    end(house, call)
+    monkeypatch.setattr(missed_module, "KEPT_S", 0.0)
+    assert (await frame(await ai.events()))["type"] == "call"
 
 
 async def test_a_measurement_reaches_the_panels(house: House) -> None:
