@@ -76,39 +76,36 @@ def test_half_of_the_watchdogs_patience(given: str, expected: float | None) -> N
 
 @pytest.mark.parametrize("pii", [True, False])
 def test_personal_data_is_logged_only_when_asked_for(pii: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    try:
-        logs.configure(form="json", level="info", pii=pii)
-        structlog.get_logger("test").info("call", call="lab~1", **{"pii.number": "+491701234567"})
-        logging.getLogger("library").warning("hello %s", "there")
-    finally:
-        root.handlers[:], root.level = before
-        structlog.reset_defaults()
+    logs.configure(form="json", level="info", pii=pii)
+    structlog.get_logger("test").info("call", call="lab~1", **{"pii.number": "+491701234567"})
+    logging.getLogger("library").warning("hello %s", "there")
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (first["event"], first["call"]) == ("call", "lab~1")
     assert first.get("pii.number") == ("+491701234567" if pii else None)
     assert (second["event"], second["level"]) == ("hello there", "warning")
 
 
+def test_a_logger_that_was_used_before_takes_a_new_configuration() -> None:
+    logger = structlog.get_logger("used")
+    logs.configure(form="json")
+    logger.info("once")
+    with structlog.testing.capture_logs() as lines:
+        logger.info("again")
+    assert [line["event"] for line in lines] == ["again"]
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_traces_show_no_local_variables(form: logs.Format, capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
 
     def login(password: str) -> None:
         raise RuntimeError(f"with {len(password)} characters")
 
-    try:
-        logs.configure(form=form)
-        for logger in (structlog.get_logger("test"), logging.getLogger("library")):
-            try:
-                login("hunter2-hunter2".upper())
-            except RuntimeError:
-                logger.exception("failed")
-    finally:
-        root.handlers[:], root.level = before
-        structlog.reset_defaults()
+    logs.configure(form=form)
+    for logger in (structlog.get_logger("test"), logging.getLogger("library")):
+        try:
+            login("hunter2-hunter2".upper())
+        except RuntimeError:
+            logger.exception("failed")
     said = capsys.readouterr().err
     assert said.count("with 15 characters") >= 2
     assert "HUNTER2" not in said
