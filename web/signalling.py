@@ -71,6 +71,8 @@ class Desk:
         self._legs = legs
         self._by_session: dict[str, str | None] = {}
         """None while the leg is being opened."""
+        self._replaced: dict[str, str] = {}
+        """Whose legs were that another window has replaced, until the pool says that they are gone."""
 
     async def open(self, principal: Principal, offer: str, *, replace: bool | str) -> Opened:
         """Answers an offer. Raises `LegExists`, `BadRequest`.
@@ -95,6 +97,7 @@ class Desk:
         self._by_session[session] = None  # before the first await: two requests at once cannot both go on
         try:
             if leg is not None:
+                self._replaced[leg] = session  # the window that still shows it is told when it is gone
                 await self._legs.close_leg(leg)
             opened = await self._legs.open_leg(offer, session)
         except ValueError as error:
@@ -148,7 +151,7 @@ class Desk:
         session = self.owner(leg)
         if session is not None:
             self._by_session.pop(session, None)
-        return session
+        return session or self._replaced.pop(leg, None)
 
     def signal_lost(self, leg: str) -> None:
         """No socket of the leg's browser is connected any more."""

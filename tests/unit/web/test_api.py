@@ -94,6 +94,13 @@ async def test_a_leg_is_renewed_by_its_own_id_and_replaced_by_true(house: House)
     assert list(house.legs.open) == [other.body["leg"]] != [fresh.body["leg"]]
 
 
+async def test_the_window_whose_leg_another_one_has_replaced_is_told_that_it_is_gone(house: House) -> None:
+    anna = await house.person("anna")
+    before, after = await anna.leg(), await anna.leg()
+    assert house.desk.down(before) == house.desk.owner(after) is not None
+    assert house.desk.down(before) is None
+
+
 async def test_of_two_legs_at_once_one_is_opened(house: House) -> None:
     anna = await house.person("anna")
     offer = {"sdp": "v=0", "type": "offer", "replace": True}
