@@ -303,7 +303,10 @@ class PanelStub:
                     return web.json_response(problem, status=status, content_type="application/problem+json")
             if not self.logged_in and request.method != "POST":
                 return web.json_response(_problem(401, "not-logged-in", "Log in first."), status=401)
-        return await handler(request)
+        answer = await handler(request)
+        if request.path.startswith("/static/"):
+            answer.headers["Cache-Control"] = "no-cache"  # as the real server's: asked for anew each time
+        return answer
 
     def _page(self, name: str) -> Handler:
         async def page(_: web.Request) -> web.StreamResponse:

@@ -38,6 +38,15 @@ async def test_lost_connection_is_said_and_what_happened_meanwhile_too(page: Pag
     assert await stub.loudest(1.5) < AUDIBLE
 
 
+async def test_what_says_that_the_network_is_gone_needs_no_network(page: Page, stub: PanelStub) -> None:
+    await page.context.set_offline(True)
+    await stub.cut_events()
+    await banner(page, "offline")
+    for icon in ("tk-banner .badge use", "tk-topbar .lamp use"):
+        drawn = await page.locator(icon).evaluate("icon => icon.getBBox().width")
+        assert drawn > 0, icon
+
+
 async def test_a_half_open_connection_is_noticed(page: Page, stub: PanelStub) -> None:
     stub.heartbeat = False
     stub.refuse_events = True

@@ -3,9 +3,10 @@
 
 import { load, t } from "./messages.js";
 import { asking, banner, holdsTheFloor, mine, name } from "./derive.js";
+import { loadIcons } from "./sprite.js";
 import { store } from "./store.js";
 
-await load();
+await Promise.all([load(), loadIcons()]);
 const [actions, keys, alerts] = await Promise.all([
   import("./actions.js"),
   import("./keys.js"),

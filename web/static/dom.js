@@ -42,6 +42,9 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Where an icon of the sprite is in this page; `sprite.js` puts it there. @param {string} name */
+export const iconRef = (name) => `#icon-${name}`;
+
 /** A decorative icon of the sprite. @param {string} name @returns {SVGElement} */
 export function icon(name) {
   const use = svg("use");
@@ -52,7 +55,7 @@ export function icon(name) {
 
 /** @param {Element} image @param {string} name */
 export function setIcon(image, name) {
-  attribute(/** @type {Element} */ (image.firstElementChild), "href", `/static/icons.svg#${name}`);
+  attribute(/** @type {Element} */ (image.firstElementChild), "href", iconRef(name));
 }
 
 /** Sets or removes an attribute, only when it changes. @param {Element} element @param {string} name @param {string|number|boolean|null|undefined} value */

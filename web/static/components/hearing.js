@@ -2,7 +2,7 @@
 // Who hears whom now, as a picture of three people and six paths, with a sentence for those who do not see it.
 
 import { deaf, hears, micOpen, mine, name, selectedCall, speaker } from "../derive.js";
-import { attribute, clean, h, Part, say, svg } from "../dom.js";
+import { attribute, clean, h, iconRef, Part, say, svg } from "../dom.js";
 import { t } from "../messages.js";
 
 /** @import {State} from "../types.js" */
@@ -32,7 +32,7 @@ class Hearing extends Part {
         svg("circle", { class: "ring", cx: x, cy: y, r: RADIUS + 4 }),
         svg("circle", { class: "disc", cx: x, cy: y, r: RADIUS }),
         svg("use", {
-          href: `/static/icons.svg#${IMAGES[/** @type {keyof typeof IMAGES} */ (who)]}`,
+          href: iconRef(IMAGES[/** @type {keyof typeof IMAGES} */ (who)]),
           x: x - 11,
           y: y - 11,
           width: 22,

@@ -2,7 +2,7 @@
 // Name, PBXs, connection, and who I am.
 
 import * as actions from "../actions.js";
-import { attribute, clean, h, icon, keyed, Part, say, setIcon, show, svg } from "../dom.js";
+import { attribute, clean, h, icon, iconRef, keyed, Part, say, setIcon, show, svg } from "../dom.js";
 import { choose, language, LANGUAGES, t } from "../messages.js";
 import { store } from "../store.js";
 
@@ -44,7 +44,7 @@ class Topbar extends Part {
         h("option", { value: tag, lang: tag, selected: tag === language(), title: label }, tag.toUpperCase()),
       ),
     );
-    const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: "/static/icons.svg#mark" }));
+    const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: iconRef("mark") }));
     this.audit = opener("audit", "scroll-text");
     this.people = opener("people", "users");
     this.content = [
