@@ -420,7 +420,7 @@ class PanelStub:
         if speaker and body.get("mode") in ("barge", "takeover"):
             return _taken(speaker)
         await asyncio.sleep(self.slow)
-        engagement.update(body, since=stamp() if "mode" in body else engagement["since"])
+        engagement.update(body)
         await self.push({"kind": "engagement", "engagement": engagement})
         return web.json_response(engagement)
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from .panel_stub import CHROMIUM, PanelStub
+from .panel_stub import CHROMIUM, PanelStub, stamp
 from .steps import AUDIBLE, banner, posted, select, take_over
 
 pytestmark = [
@@ -60,7 +60,32 @@ async def test_the_outcome_of_a_call_is_asked_after_it(page: Page, stub: PanelSt
     await page.get_by_test_id("wrap-up-note").fill("Wants a letter, too.")
     await page.get_by_test_id("wrap-up-save").click()
     await expect(page.get_by_test_id("wrap-up")).to_be_hidden()
+    await expect(page.get_by_test_id("toast")).to_have_text("Outcome with Maria Keller saved.")
     assert posted(stub, "/wrap-up") == [{"outcome": "resolved", "note": "Wants a letter, too."}]
+
+
+async def test_who_listened_before_introduces_himself_all_the_same(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    await page.get_by_test_id("mode-monitor").click()
+    await banner(page, "listen")
+    stub.calls[call]["engagements"][0]["since"] = stamp(60)
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await expect(page.get_by_test_id("phrase")).to_have_attribute("data-phrase", "introduction")
+    await expect(page.get_by_test_id("banner").locator(".timer")).to_contain_text("0:0")
+
+
+async def test_what_was_measured_of_a_colleague_is_not_said_of_oneself(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await stub.colleague(call, "Ben Ortiz", "takeover")
+    await select(page, call)
+    await stub.push({"kind": "measured", "call": call, "facts": {"heard_ms": 317.0, "gap_ms": 53.0}})
+    await stub.say(call, "agent", "Hello, this is Ben.")
+    await expect(page.get_by_test_id("turn")).to_contain_text("Ben Ortiz")
+    await expect(page.get_by_test_id("measured")).to_be_empty()
 
 
 async def test_a_server_that_keeps_no_outcomes_is_not_asked_again(page: Page, stub: PanelStub) -> None:

@@ -79,6 +79,24 @@ async def test_a_call_that_nobody_takes_gets_louder_and_calls_supervisors(page: 
     await expect(page.get_by_role("alert").filter(has_text="Emergency: Maria Keller. Wants a person")).to_have_count(1)
 
 
+async def test_a_card_hides_nothing_of_who_calls_and_its_reason_stays_with_who_takes_it(
+    page: Page, stub: PanelStub
+) -> None:
+    name = "Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh, Hubert Blaine"
+    call = stub.add_call("+49 30 5550142 98765 43210", name)
+    await stub.update(call)
+    await stub.ask(call, "Insists on a person", "normal", left=90)
+    card = page.get_by_test_id("emergency")
+    await expect(card.locator("strong")).to_have_text("Asks for a person")
+    cut = "one => one.scrollWidth > one.clientWidth || getComputedStyle(one).textOverflow === 'ellipsis'"
+    for part in (".caller", ".since"):
+        assert not await card.locator(part).evaluate(cut), part
+    await card.get_by_role("button", name=f"Take the call: {name}").click()
+    await banner(page, "live")
+    await expect(page.get_by_test_id("emergency-taken")).to_have_text("Taken by you")
+    await expect(page.locator('[data-note="asked"]')).to_have_text("Call for a person: Insists on a person")
+
+
 async def test_an_agent_asks_for_help_and_withdraws(page: Page, stub: PanelStub) -> None:
     call = await take_over(page, stub)
     await page.keyboard.press("x")

@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from .panel_stub import ARGUMENTS, CHROMIUM, PanelStub
-from .steps import AUDIBLE, banner, take_over
+from .steps import AUDIBLE, banner, select, take_over
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),  # the browser lives in the session's loop
@@ -89,6 +89,26 @@ async def test_a_line_moved_to_another_window_is_not_taken_back(page: Page, stub
     await expect(page.get_by_test_id("duty-on")).to_be_visible()
     await page.wait_for_timeout(2000)
     assert len([1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]) == 1
+
+
+async def test_a_listener_goes_off_duty_with_one_click_and_a_speaker_learns_why_not(
+    page: Page, stub: PanelStub
+) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    off = page.get_by_test_id("duty-off")
+    await page.get_by_test_id("mode-takeover").click()
+    await banner(page, "live")
+    await off.click(force=True)  # as people do: it only looks disabled, so that it can say why
+    await expect(page.get_by_test_id("toast")).to_have_text("Return the call to the AI first.")
+    await expect(off).to_have_attribute("title", "Return the call to the AI first.")
+    await page.get_by_test_id("mode-monitor").click()
+    await banner(page, "listen")
+    await off.click()
+    await banner(page, "idle")
+    await expect(page.get_by_test_id("duty-on")).to_be_visible()
+    await expect(page.get_by_test_id("banner")).to_contain_text("OFF DUTY")
 
 
 async def test_a_line_of_another_window_is_moved_only_on_demand(page: Page, stub: PanelStub) -> None:

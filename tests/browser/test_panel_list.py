@@ -77,6 +77,23 @@ async def test_the_list_is_narrowed_by_queue_ai_and_situation(page: Page, stub: 
         await expect(rows).to_have_count(2)
 
 
+async def test_the_list_says_whose_words_the_last_ones_are_and_who_lets_wait(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    row = page.get_by_test_id("call-row")
+    await stub.say(call, "agent", "I have the refund here.")
+    await expect(row).to_contain_text("You: I have the refund here.")
+    await expect(row).to_contain_text("You are speaking")
+    await page.keyboard.press("h")
+    await expect(row).to_contain_text("You hold the caller")
+    await page.keyboard.press("h")
+    await page.keyboard.press("r")
+    await banner(page, "idle")
+    await stub.colleague(call, "Ben Ortiz", "takeover")
+    await stub.say(call, "agent", "This is Ben.")
+    await expect(row).to_contain_text("Ben Ortiz: This is Ben.")
+    await expect(page.get_by_test_id("banner")).to_contain_text("The AI handles 0 calls.")
+
+
 async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
     """What costs a frame is counted: elements touched a change. How long a frame takes is `tests.bench.frames`."""
     calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]

@@ -121,6 +121,27 @@ async def test_everything_needed_when_live_fits_the_small_screens(page: Page, st
         assert wide <= size[0], f"the page scrolls sideways at {size}: {wide} px"
 
 
+async def test_no_button_of_a_live_agent_is_cut_in_any_language_at_any_width(page: Page, stub: PanelStub) -> None:
+    cut = """() => [...document.querySelectorAll("tk-dock button")].flatMap(one => {
+        if (!one.checkVisibility()) return [];
+        const [box, pane] = [one.getBoundingClientRect(), one.closest("tk-dock").getBoundingClientRect()];
+        const [label, key] = [one.querySelector(".label"), one.querySelector("kbd")];
+        const text = label && document.createRange();
+        text?.selectNodeContents(label);
+        const close = key?.checkVisibility() && text?.getBoundingClientRect().right > key.getBoundingClientRect().left;
+        return box.right > pane.right || one.scrollWidth > one.clientWidth || close ? [one.dataset.testid] : [];
+    })"""
+    for language in ("en", "de"):
+        await page.evaluate("language => localStorage.setItem('takeover.language', language)", language)
+        await page.set_viewport_size({"width": 1440, "height": 844})
+        await page.reload()
+        call = await take_over(page, stub)
+        for width in (1440, 1280, 1180, 1100, 1024, 800, 720, 390):
+            await page.set_viewport_size({"width": width, "height": 844})
+            assert await page.evaluate(cut) == [], (language, width)
+        await stub.hang_up(call)
+
+
 async def test_the_other_language_is_complete_on_screen(page: Page, stub: PanelStub) -> None:
     await take_over(page, stub)
     page.on("dialog", lambda dialog: dialog.accept())

@@ -287,6 +287,7 @@ export async function wrapUp(outcome, note) {
   if (!open) return;
   try {
     await api.wrapUp(open.call, outcome, note.trim());
+    notice("good", t("wrap-up.saved", { caller: open.caller || t("caller.unknown") }));
   } catch (error) {
     if (!refused(error, "not-found")) return failed(error);
     store.dispatch({ type: "site", facts: { wrapUp: false } }); // this server keeps no outcomes

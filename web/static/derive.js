@@ -66,7 +66,7 @@ export function banner(state) {
   if (asked?.kind === "release" || one?.phase === "releasing")
     return holdsTheFloor(one?.mode) ? "resuming" : "switching";
   if (asked && SWITCHES.has(asked.kind)) return "switching";
-  if (!one) return resumed(state) ? "resuming" : "idle";
+  if (!one) return resumed(state) ? "resuming" : state.line.state === "opening" ? "switching" : "idle";
   if (one.phase !== "active") return "switching";
   return BANNER[one.mode];
 }
@@ -175,6 +175,12 @@ export const destinationsOf = (state, call) => (call && state.site.destinations[
 
 /** The caller as people say it. @param {Call} call */
 export const name = (call) => call.caller.name || call.caller.number;
+
+/** Whose the agent's words in a call are; null where nobody was seen to speak. @param {State} state @param {Call|null} call @returns {{own: boolean, name: string}|null} */
+export function voice(state, call) {
+  const known = call && state.voices.get(call.id);
+  return known ? { own: known.agent === state.me?.id, name: known.name } : null;
+}
 
 /** Whether this call's AI hears nothing while a person speaks in its place. @param {State} state @param {Call|null|undefined} call */
 export const deaf = ({ site }, call) => Boolean(call && site.deaf.includes(call.ai.name));

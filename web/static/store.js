@@ -1,7 +1,7 @@
 // @ts-check
 // The state of the panel and the only place that changes it. Everything else reads it or dispatches.
 
-/** @import {State, Call, Change, Engagement, Turn, Line, Pending, Notice, Dialog, Me, Pbx, Site} from "./types.js" */
+/** @import {State, Call, Change, Engagement, Turn, Line, Pending, Notice, Dialog, Me, Pbx, Site, Voice} from "./types.js" */
 import { asks, holdsTheFloor, mine, selectedCall, speaker } from "./derive.js";
 
 /**
@@ -54,6 +54,8 @@ export const START = {
     server: null,
   },
   pending: null,
+  stint: null,
+  voices: new Map(),
   after: null,
   answered: new Map(),
   wrapUp: null,
@@ -67,11 +69,24 @@ export const START = {
 
 /** What the state becomes. Pure. @param {State} state @param {Action} action @returns {State} */
 export function reduce(state, action) {
-  const next = step(state, action);
+  const next = stint(step(state, action));
   // Who has spoken in a call is asked for its outcome, once that part is over.
   const { after: over } = next;
   if (!over || over.engagement === state.after?.engagement || !holdsTheFloor(over.mode)) return next;
   return { ...next, wrapUp: { call: over.call, caller: over.caller } };
+}
+
+/** Notes since when I am in my mode; what was measured of another one is no news any more. @param {State} state @returns {State} */
+function stint(state) {
+  const one = mine(state);
+  const { stint: known } = state;
+  if (!one) return known ? { ...state, stint: null } : state;
+  if (known?.engagement === one.id && known.mode === one.mode) return state;
+  return {
+    ...state,
+    stint: { engagement: one.id, mode: one.mode, at: Date.now() },
+    measured: without(state.measured, one.call),
+  };
 }
 
 /** @param {State} state @param {Action} action @returns {State} */
@@ -138,7 +153,8 @@ function step(state, action) {
 function snapshot(state, seen) {
   const before = mine(state);
   const calls = new Map(seen.calls.map((call) => [call.id, call]));
-  let next = { ...state, me: seen.me, rev: seen.rev, calls, pbxs: seen.pbxs };
+  const voices = seen.calls.reduce(heard, new Map([...state.voices].filter(([id]) => calls.has(id))));
+  let next = { ...state, me: seen.me, rev: seen.rev, calls, voices, pbxs: seen.pbxs };
   // What ended while we could not see it: say so, and do not claim to know why.
   const shown = selectedCall(state);
   if (shown && !calls.has(shown.id))
@@ -156,7 +172,7 @@ function change(state, seen) {
       const before = mine(state);
       const old = state.calls.get(seen.call.id);
       const call = old?.talking && !seen.call.talking ? { ...seen.call, talking: old.talking } : seen.call;
-      const next = { ...state, calls: with_(state.calls, call.id, call) };
+      const next = { ...state, calls: with_(state.calls, call.id, call), voices: heard(state.voices, call) };
       // The engagement's own change tells the reason; until it comes, it is only known to be over.
       return before && before.call === call.id && !mine(next)
         ? { ...next, after: after(state, before, "unknown") }
@@ -175,6 +191,7 @@ function change(state, seen) {
         ...state,
         calls,
         turns,
+        voices: selected ? state.voices : without(state.voices, seen.id),
         gone: selected ? { call: { ...call, engagements: [] }, why: seen.why, at: Date.now() } : state.gone,
         after: before?.call === seen.id ? after(state, before, "caller-hangup") : state.after,
       };
@@ -214,15 +231,12 @@ function engagement(state, seen) {
   let next = state;
   if (call) {
     const others = call.engagements.filter((one) => one.id !== seen.id);
-    next = {
-      ...state,
-      calls: with_(state.calls, call.id, { ...call, engagements: over ? others : [...others, seen] }),
-    };
+    const now = { ...call, engagements: over ? others : [...others, seen] };
+    next = { ...state, calls: with_(state.calls, call.id, now), voices: heard(state.voices, now) };
   }
   if (!over) {
-    // A new engagement makes the old one's end, and the old measurement, no news any more.
-    if (mine(next)?.id === seen.id && before?.id !== seen.id)
-      next = { ...next, after: null, measured: without(state.measured, seen.call) };
+    // A new engagement makes the old one's end no news any more.
+    if (mine(next)?.id === seen.id && before?.id !== seen.id) next = { ...next, after: null };
     return next;
   }
   const reason = seen.ended ?? "released";
@@ -252,6 +266,13 @@ function answer(before, state) {
     else if (answered.has(id) && (!taker || asks(now))) answered = without(answered, id);
   }
   return answered === state.answered ? state : { ...state, answered };
+}
+
+/** @param {ReadonlyMap<string, Voice>} voices @param {Call} call @returns {ReadonlyMap<string, Voice>} */
+function heard(voices, call) {
+  const one = speaker(call);
+  if (!one || voices.get(call.id)?.agent === one.agent) return voices;
+  return with_(voices, call.id, { agent: one.agent, name: one.agent_name });
 }
 
 /** @param {State} state @param {Engagement} ended @param {string} reason @returns {State["after"]} */

@@ -84,6 +84,8 @@
 /** @typedef {{id: number, tone: "info"|"good"|"error", text: string, sticky: boolean}} Notice */
 /** @typedef {{call: string, escalation: Escalation, agent: string, at: number}} Answered an escalation that somebody took, and when, ms */
 /** @typedef {{engagement: string, call: string, caller: string, ai: string, mode: Mode, reason: string}} After */
+/** @typedef {{engagement: string, mode: Mode, at: number}} Stint what I am to a caller, and since when by this browser's clock, ms */
+/** @typedef {{agent: string, name: string}} Voice an account's id and name */
 
 /**
  * @typedef {{kind: "end-call", call: string}
@@ -113,6 +115,8 @@
  * @property {{up: boolean, ever: boolean, rtt: number|null, retryAt: number|null}} link
  * @property {Line} line
  * @property {Pending|null} pending
+ * @property {Stint|null} stint in the mode that I am in now: an engagement's own time goes on through all of its modes
+ * @property {ReadonlyMap<string, Voice>} voices by call, the person who speaks in it or was the last to: a turn does not say whose it is
  * @property {After|null} after how my last engagement ended, while that is news
  * @property {ReadonlyMap<string, Answered>} answered by call, newest last
  * @property {{call: string, caller: string}|null} wrapUp a call that I spoke in and have not said the outcome of

@@ -2,8 +2,8 @@
 // What I am to the caller now, in words and colour. It never changes its height, so nothing moves when it matters.
 
 import * as actions from "../actions.js";
-import { duration, everySecond, since } from "../clock.js";
-import { banner, deaf, mine, name, resumed } from "../derive.js";
+import { duration, everySecond } from "../clock.js";
+import { banner, deaf, mine, name, resumed, speaker } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -77,7 +77,7 @@ class Banner extends Part {
     const facts = {
       caller: clean(call ? name(call) : state.after?.caller),
       ai: clean(call?.ai.name ?? state.after?.ai),
-      n: state.calls.size,
+      n: [...state.calls.values()].filter((one) => !speaker(one)).length,
       mode: state.pending?.mode ? t(`mode.${state.pending.mode}`) : "",
     };
     if (which === "offline")
@@ -89,7 +89,8 @@ class Banner extends Part {
     if (state.line.muted && (which === "live" || which === "barge" || which === "whisper"))
       return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
     if (which === "switching") {
-      if (state.pending?.kind === "duty") return [t("banner.opening"), t("banner.opening.sub")];
+      if (state.pending?.kind === "duty" || state.line.state === "opening")
+        return [t("banner.opening"), t("banner.opening.sub")];
       if (state.pending?.kind === "release") return [t("banner.leaving"), t("banner.leaving.sub", facts)];
       return [t("banner.switching", facts), t("banner.switching.sub", facts)];
     }
@@ -107,8 +108,9 @@ class Banner extends Part {
   /** @param {State} state */
   tick(state) {
     const one = mine(state);
-    const timed = one && one.phase === "active" && banner(state) !== "offline";
-    say(this.timer, timed ? duration(since(one.since)) : "");
+    const { stint } = state;
+    const timed = stint && one?.phase === "active" && banner(state) !== "offline";
+    say(this.timer, timed ? duration(Math.max(0, Date.now() - stint.at) / 1000) : "");
     attribute(this.timer, "aria-label", timed ? t("banner.timer") : null);
   }
 }

@@ -3,9 +3,10 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, since } from "../clock.js";
-import { deaf, mine, name, selectedCall } from "../derive.js";
+import { deaf, name, selectedCall } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { has, t } from "../messages.js";
+import { partIn } from "../names.js";
 import { store } from "../store.js";
 import "./dock.js";
 import "./transcript.js";
@@ -70,7 +71,7 @@ class Call extends Part {
     say(this.number, number === title ? "" : number);
     keyed(
       this.facts,
-      facts(call, mine(state)?.id),
+      facts(state, call),
       (fact) => fact.key,
       (fact) =>
         h(
@@ -92,10 +93,10 @@ class Call extends Part {
     attribute(this.body, "data-over", over ? "true" : null);
     keyed(
       this.notes,
-      [...(call.notes ?? []), ...(deaf(state, call) ? ["ai-deaf"] : [])].filter((note) => has(`note.${note}`)),
-      (note) => note,
-      (note) => h("li", {}, icon("info"), t(`note.${note}`)),
-      () => {},
+      notes(state, call),
+      (note) => note.key,
+      (note) => h("li", { "data-note": note.key }, icon(note.icon), h("span")),
+      (row, note) => say(/** @type {Element} */ (row.lastElementChild), note.text),
     );
     this.tick();
   }
@@ -106,8 +107,19 @@ class Call extends Part {
   }
 }
 
-/** @param {LiveCall} call @param {string|undefined} own */
-function facts(call, own) {
+/** What has to be known of a call, whoever speaks. @param {State} state @param {LiveCall} call */
+function notes(state, call) {
+  const known = [...(call.notes ?? []), ...(deaf(state, call) ? ["ai-deaf"] : [])].filter((key) => has(`note.${key}`));
+  // Also once it is taken: who speaks now wants to know what for.
+  const asked = call.escalation ?? state.answered.get(call.id)?.escalation;
+  return [
+    ...(asked ? [{ key: "asked", icon: "siren", text: t("note.asked", { reason: clean(asked.reason) }) }] : []),
+    ...known.map((key) => ({ key, icon: "info", text: t(`note.${key}`) })),
+  ];
+}
+
+/** @param {State} state @param {LiveCall} call */
+function facts(state, call) {
   return [
     { key: "ai", icon: "bot", value: clean(call.ai.name) },
     { key: "queue", icon: "inbox", value: clean(call.queue) },
@@ -118,7 +130,7 @@ function facts(call, own) {
       icon: "users",
       value: call.engagements
         .filter((one) => one.phase !== "ended")
-        .map((one) => `${one.id === own ? t("you") : clean(one.agent_name)} ${t(`situation.${one.mode}`)}`)
+        .map((one) => partIn(state, one))
         .join(", "),
     },
   ].filter((fact) => fact.value);

@@ -3,12 +3,13 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, now, since } from "../clock.js";
-import { filtered, holdsTheFloor, mine, name, need, ordered, stale } from "../derive.js";
+import { filtered, holdsTheFloor, name, need, ordered, stale } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
+import { agentName, partIn } from "../names.js";
 import { store } from "../store.js";
 
-/** @import {State, Call, Engagement} from "../types.js" */
+/** @import {State, Call, Role} from "../types.js" */
 
 class Calls extends Part {
   lazy = true;
@@ -193,7 +194,8 @@ function fill(item, call, state) {
   const turn = turns?.[turns.length - 1];
   const [what, words, image] = situation(call, state);
   const selected = call.id === state.selected;
-  const shown = `${what} ${words} ${selected} ${turn?.speaker} ${turn?.text}`;
+  const last = turn ? `${teller(turn.speaker, call, state)}: ${clean(turn.text)}` : "";
+  const shown = `${what} ${words} ${selected} ${last}`;
   if (drawn.call === call && drawn.shown === shown) return;
   drawn.call = call;
   drawn.shown = shown;
@@ -217,8 +219,11 @@ function fill(item, call, state) {
   setIcon(/** @type {Element} */ (drawn.state.firstElementChild), image);
   say(drawn.words, words);
   time(drawn, call);
-  say(drawn.last, turn ? `${t(`role.${turn.speaker}`)}: ${clean(turn.text)}` : "");
+  say(drawn.last, last);
 }
+
+/** @param {Role} speaker @param {Call} call @param {State} state */
+const teller = (speaker, call, state) => (speaker === "agent" ? agentName(state, call) : t(`role.${speaker}`));
 
 /** Who is in the call, the weightiest first. @param {Call} call @param {State} state @returns {[string, string, string]} */
 function situation(call, state) {
@@ -230,16 +235,13 @@ function situation(call, state) {
   const [one] = present;
   if (one) {
     const what = holdsTheFloor(one.mode) ? "live" : one.mode === "whisper" ? "whisper" : "listen";
-    const image = what === "live" ? "mic" : what === "whisper" ? "messages-square" : "ear";
+    const image = one.hold ? "pause" : what === "live" ? "mic" : what === "whisper" ? "messages-square" : "ear";
     const more = present.length > 1 ? ` ${t("situation.more", { n: present.length - 1 })}` : "";
-    return [what, `${who(one, state)} ${t(`situation.${one.mode}`)}${more}`, image];
+    return [what, partIn(state, one) + more, image];
   }
   if (call.talking?.ai) return ["ai", t("situation.ai-speaks"), "audio-lines"];
   if (call.talking?.caller) return ["caller", t("situation.caller-speaks"), "audio-lines"];
   return ["none", t("situation.ai"), "bot"];
 }
-
-/** @param {Engagement} one @param {State} state */
-const who = (one, state) => (one.id === mine(state)?.id ? t("you") : clean(one.agent_name));
 
 customElements.define("tk-calls", Calls);

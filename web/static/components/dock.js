@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { setMuted } from "../agentleg.js";
-import { everySecond, since } from "../clock.js";
+import { everySecond } from "../clock.js";
 import { deaf, destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { giveBack } from "../keys.js";
@@ -15,7 +15,7 @@ import { store } from "../store.js";
 const ICONS = { monitor: "ear", whisper: "messages-square", barge: "users", takeover: "mic" };
 
 /** So long after the start one introduces oneself; afterwards the next thing to say is the handback. */
-const INTRODUCTION_S = 20;
+const INTRODUCTION_MS = 20_000;
 
 class Dock extends Part {
   /** @type {Record<string, HTMLButtonElement>} */
@@ -178,7 +178,8 @@ class Dock extends Part {
     const here = one?.call === call.id ? one : null;
     for (const mode of MODES) this.mode(mode, state, call);
     say(this.why, this.reason(state, call));
-    const facts = state.measured.get(call.id);
+    const floor = here !== null && holdsTheFloor(here.mode);
+    const facts = floor ? state.measured.get(call.id) : null; // else it is of a colleague's voice
     say(
       this.measured,
       facts && facts.heard_ms !== null
@@ -188,7 +189,6 @@ class Dock extends Part {
           })
         : "",
     );
-    const floor = here !== null && holdsTheFloor(here.mode);
     show(this.return, floor);
     show(this.leave, here !== null && !floor);
     show(this.idle, !floor && here === null);
@@ -225,7 +225,7 @@ class Dock extends Part {
     const live = call !== null && one?.call === call.id && holdsTheFloor(one.mode) && one.phase === "active";
     show(this.phrase, live);
     if (!live) return;
-    const first = since(one.since) < INTRODUCTION_S;
+    const first = Date.now() - (state.stint?.at ?? 0) < INTRODUCTION_MS;
     const facts = { agent: clean(state.me?.name), ai: clean(call.ai.name) };
     const said = !first && deaf(state, call) && one.mode === "takeover" ? "deaf" : one.mode;
     say(this.phrase, t(`phrase.${first ? "introduction" : "handback"}.${said}`, facts));

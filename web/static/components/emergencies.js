@@ -95,7 +95,7 @@ class Emergencies extends Part {
       say(
         this.alert,
         t("emergency.announce", {
-          priority: t(`priority.${first.escalation.priority}`),
+          priority: t(`heading.${first.escalation.priority}`),
           caller: clean(name(first)) || t("caller.unknown"),
           reason: clean(first.escalation.reason),
         }),
@@ -176,8 +176,10 @@ function fill(element, { call, asked, taken }, state) {
   attribute(element, "data-priority", asked.priority);
   attribute(element, "data-taken", taken ? "true" : null);
   setIcon(get(".top .icon"), asked.priority === "emergency" ? "siren" : "triangle-alert");
-  say(get("strong"), t(`priority.${asked.priority}`));
-  say(get(".reason"), clean(asked.reason));
+  say(get("strong"), t(`heading.${asked.priority}`));
+  const reason = clean(asked.reason);
+  say(get(".reason"), reason);
+  attribute(get(".reason"), "title", reason);
   const left = asked.deadline_at ? Math.ceil((Date.parse(asked.deadline_at) - now()) / 1000) : null;
   const late = left !== null && left < 0;
   say(
@@ -190,12 +192,13 @@ function fill(element, { call, asked, taken }, state) {
   const waiting = t("emergency.waiting", { time: duration(Math.max(0, Math.floor((now() - raised(call)) / 1000))) });
   say(get(".caller"), caller);
   say(get(".since"), taken ? "" : [waiting, t("emergency.by", { by: by(asked.by) })].join(", "));
-  attribute(get(".from"), "title", get(".since").textContent);
   show(get(".taken"), taken !== "" || floor !== null);
   say(
     get(".taken span"),
     taken
-      ? t("emergency.taken", { agent: clean(taken) })
+      ? own
+        ? t("emergency.taken-own")
+        : t("emergency.taken", { agent: clean(taken) })
       : floor
         ? t("emergency.speaks", { agent: clean(floor.agent_name) })
         : "",
@@ -204,7 +207,9 @@ function fill(element, { call, asked, taken }, state) {
   const mode = floor ? "monitor" : "takeover";
   const take = get("[data-testid='emergency-take']");
   show(take, !own && taken === "");
-  say(get("[data-testid='emergency-take'] span"), t(floor ? "emergency.listen" : "emergency.take"));
+  const act = t(floor ? "emergency.listen" : "emergency.take");
+  say(get("[data-testid='emergency-take'] span"), act);
+  attribute(take, "aria-label", `${act}: ${caller}`);
   setIcon(get("[data-testid='emergency-take'] .icon"), floor ? "ear" : "mic");
   const why = hindrance(state, call, mode);
   const busy = why?.key === "why.busy";

@@ -5,7 +5,7 @@ import { setSuppression } from "../agentleg.js";
 import { chooseMicrophone } from "../devices.js";
 import * as duty from "../duty.js";
 import { verdict } from "../analysis.js";
-import { mine, micOpen } from "../derive.js";
+import { holdsTheFloor, mine, micOpen } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { meters } from "../meter.js";
@@ -168,7 +168,9 @@ class OwnLine extends Part {
       t(line.state === "opening" ? "duty.opening" : "duty.on"),
     );
     show(this.off, up);
-    this.off.disabled = mine(state) !== null;
+    const speaking = holdsTheFloor(mine(state)?.mode);
+    attribute(this.off, "aria-disabled", speaking ? "true" : null);
+    attribute(this.off, "title", speaking ? t("why.return-first") : null);
     show(this.test, off);
     show(this.headset, off);
     show(this.suppression, up);

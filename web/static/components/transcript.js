@@ -2,9 +2,10 @@
 // What was said. Follows the newest turn unless the reader has scrolled up.
 
 import { timeOfDay } from "../clock.js";
-import { mine, name, selectedCall } from "../derive.js";
+import { name, selectedCall } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { t } from "../messages.js";
+import { agentName } from "../names.js";
 
 /** @import {State, Turn} from "../types.js" */
 
@@ -63,13 +64,8 @@ class Transcript extends Part {
     const names = {
       caller: clean(call ? name(call) : "") || t("role.caller"),
       ai: clean(call?.ai.name) || t("role.ai"),
-      agent:
-        clean(
-          call?.engagements.find((one) => one.mode === "takeover" || one.mode === "barge")?.agent_name ??
-            state.me?.name,
-        ) || t("role.agent"),
+      agent: agentName(state, call),
     };
-    if (mine(state)?.call === call?.id) names.agent = t("you");
     keyed(
       log,
       turns,

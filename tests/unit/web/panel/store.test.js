@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { banner, mine } from "../../../../web/static/derive.js";
+import { banner, mine, voice } from "../../../../web/static/derive.js";
 import { reduce } from "../../../../web/static/store.js";
 import { call, engagement, ME, state } from "./fixtures.js";
 
@@ -116,4 +116,43 @@ test("who took a call that asked for a person is remembered until nobody speaks 
     engagement: { ...ben, mode: "monitor" },
   });
   assert.equal(listened.answered.size, 0);
+});
+
+test("a mode has a time of its own, though the engagement goes on", (context) => {
+  context.mock.timers.enable({ apis: ["Date"], now: 1_000_000 });
+  let now = delta(state([call()]), { kind: "engagement", engagement: engagement({ mode: "monitor" }) });
+  assert.equal(now.stint?.at, 1_000_000);
+  context.mock.timers.tick(60_000);
+  now = delta(now, { kind: "measured", call: "alpha~1", facts: { heard_ms: 317, gap_ms: 53 } });
+  now = delta(now, { kind: "engagement", engagement: engagement({ mode: "takeover" }) });
+  assert.deepEqual(now.stint, { engagement: "e1", mode: "takeover", at: 1_060_000 });
+  assert.equal(now.measured.size, 0); // that was a colleague's voice
+  context.mock.timers.tick(5_000);
+  now = delta(now, { kind: "engagement", engagement: engagement({ mode: "takeover", hold: true }) });
+  assert.equal(now.stint?.at, 1_060_000);
+  now = delta(now, { kind: "engagement", engagement: engagement({ phase: "ended", ended: "released" }) });
+  assert.equal(now.stint, null);
+});
+
+test("who spoke last is remembered, so that the words stay theirs", () => {
+  const ben = engagement({ id: "e2", agent: "ben", agent_name: "Ben", leg: "leg-2" });
+  const listens = engagement({ mode: "monitor" });
+  let now = delta(
+    state([call()]),
+    { kind: "engagement", engagement: listens },
+    { kind: "engagement", engagement: ben },
+  );
+  const shown = () => voice(now, now.calls.get("alpha~1") ?? null);
+  assert.deepEqual(shown(), { own: false, name: "Ben" }); // not mine, though I am in the call
+  now = delta(now, { kind: "engagement", engagement: { ...ben, phase: "ended", ended: "released" } });
+  assert.deepEqual(shown(), { own: false, name: "Ben" });
+  now = delta(now, { kind: "engagement", engagement: { ...listens, mode: "takeover" } });
+  assert.deepEqual(shown(), { own: true, name: "Anna Berg" });
+  now = delta(now, { kind: "engagement", engagement: { ...listens, phase: "ended", ended: "released" } });
+  assert.deepEqual(shown(), { own: true, name: "Anna Berg" });
+});
+
+test("a line that is being opened is said in the banner", () => {
+  const opening = /** @type {const} */ ({ type: "line", facts: { state: "opening", id: null } });
+  assert.equal(banner(state([call()], opening)), "switching");
 });
