@@ -130,6 +130,7 @@ class Leg:
         An empty buffer would hold up the agent's first sound by 20 to 40 ms and a fresh decoder would fade it in
         (measured). Only right after another call the flow begins anew, as its last words may still be under way.
         """
+        self.peer.read()  # what is found at the first tick must have come after the click
         self.patch = patch
         self.on_first_frame = on_first_frame
         if now - self._detached < APART:
@@ -139,6 +140,7 @@ class Leg:
 
     def detach(self, now: float) -> None:
         """Nothing of this call may be heard in the next."""
+        self.peer.read()
         self.patch = None
         self.on_first_frame = None
         self.tap = None
@@ -147,6 +149,7 @@ class Leg:
 
     def collect(self, now: float) -> Frame | None:
         """The microphone's next 20 ms; None if there is no stream."""
+        self.peer.read()
         self._silent_ticks += 1
         while len(self._pending) < SAMPLES:
             sound = self._next(now)

@@ -71,6 +71,9 @@ class Peer(Protocol):
     async def close(self) -> None:
         """Says goodbye to the browser and closes the sockets. Idempotent."""
 
+    def read(self) -> None:
+        """Once per tick, before its sound is wanted: hands over the packets that wait, if any do."""
+
     def send(self, frame: Frame, timestamp: int) -> None:
         """20 ms of sound, 320 samples or 160 of 8 kHz; `timestamp` in the 48 kHz clock from any origin."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import aioice
 import pylibsrtp
 from aioice.candidate import candidate_foundation, candidate_priority
-from aioice.ice import StunProtocol, server_reflexive_candidate
+from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
 from aiortc import RTCCertificate, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription, clock
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceParameters, RTCIceTransport, connection_kwargs
@@ -33,48 +33,68 @@ from aiortc.rtp import (
 )
 
 from . import opus, rtp, sdp, turn
+from .datagrams import LONGEST, Datagrams
 from .frame import SILENCE, Frame
 from .network import host_addresses, split_public
 from .peer import Network, OnPacket, PeerLost
 
 _SELFTEST = 15.0
-_LONGEST = 1500
-"Bytes: libsrtp's buffer; a longer datagram would raise in aiortc's reader and end the leg."
 
 
 class _Stun(StunProtocol):
-    """Lets nothing through that would raise further in, and spares RTP the attempt to be read as STUN."""
+    """Lets nothing through that would raise further in, and spares RTP the attempt to be read as STUN.
+
+    What is longer than libsrtp's buffer, `LONGEST`, would raise in aiortc's reader and end the leg.
+    """
+
+    transport: Datagrams
 
     def __init__(self, connection: "_Connection") -> None:
         super().__init__(connection)
         self._connection = connection
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        if isinstance(data, str) or not 0 < len(data) <= _LONGEST:
+        if isinstance(data, str) or not 0 < len(data) <= LONGEST:
             return
         if data[0] & 0xC0 != 0x80:  # neither RTP nor RTCP, RFC 7983 section 7
             super().datagram_received(data, addr)
         elif is_rtcp(data):
+            self._connection.rtcp_arrived = self.transport.arrived
             self._connection.data_received(data, 1)
         else:
-            self._connection.on_rtp(data)
+            self._connection.on_rtp(data, self.transport.arrived)
 
 
 class _Connection(aioice.Connection):
     """ICE on our own sockets: ports within a range, addresses as configured, RTP handed over at once."""
 
-    def __init__(self, network: Network, on_rtp: Callable[[bytes], None], *, controlling: bool) -> None:
+    def __init__(self, network: Network, on_rtp: Callable[[bytes, float], None], *, controlling: bool) -> None:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in turn.current(network.ice_servers, "worker")]
         super().__init__(ice_controlling=controlling, **connection_kwargs(servers))
         self._network = network
         self.on_rtp = on_rtp
+        self.rtcp_arrived: float | None = None
+        "When the latest came, monotonic seconds, where that is known."
+        self._turns: CandidatePair | None = None
+
+    def read(self) -> None:
+        """Hands over what waits on the socket in use, which nothing else reads from now on; the others stay awake, as
+        a browser moves to another pair while it is connected."""
+        pair = self._nominated.get(1)
+        if pair is not self._turns:
+            for one, begin in ((self._turns, Datagrams.take_at_once), (pair, Datagrams.take_turns)):
+                if one is not None and isinstance(one.protocol.transport, Datagrams):
+                    begin(one.protocol.transport)
+            self._turns = pair
+        if pair is not None and isinstance(pair.protocol.transport, Datagrams):
+            pair.protocol.transport.read()
 
     async def gather_candidates(self) -> None:
         if self._local_candidates_start:
             return
         self._local_candidates_start = True
         own, translated = split_public(self._network.public_addresses, host_addresses())
-        bound = [protocol for address in own if (protocol := await self._bind(address))]
+        bound = [protocol for address in own if (protocol := self._bind(address))]
         if not bound:
             raise OSError(f"no UDP socket could be bound on {', '.join(own)}: {self._network.ports}")
         self._protocols += bound
@@ -99,20 +119,20 @@ class _Connection(aioice.Connection):
         if self.turn_server:
             self._local_candidates += await self.get_component_candidates(1, [])
 
-    async def _bind(self, address: str) -> StunProtocol | None:
+    def _bind(self, address: str) -> StunProtocol | None:
         sock = self._network.ports.bind(address)
         if sock is None:
             return None
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(lambda: _Stun(self), sock=sock)
+        protocol = _Stun(self)
         sockname = sock.getsockname()
         protocol.local_candidate = _host_candidate(sockname[0], sockname[1])
+        Datagrams(sock, protocol)
         return protocol
 
     def data_received(self, data: bytes, component: int) -> None:
         if data and data[0] & 0xC0 == 0x80 and not is_rtcp(data):
-            self.on_rtp(data)
-        elif 0 < len(data) <= _LONGEST:
+            self.on_rtp(data, time.monotonic())
+        elif 0 < len(data) <= LONGEST:
             super().data_received(data, component)
 
 
@@ -222,6 +242,11 @@ class FastPeer:
         await self._dtls.stop()
         await self._ice.stop()
 
+    def read(self) -> None:
+        """See `peer.Peer`."""
+        if self.up:
+            self._connection.read()
+
     def send(self, frame: Frame, timestamp: int) -> None:
         """See `peer.Peer`."""
         payload = self._encoder.encode(frame)
@@ -263,9 +288,9 @@ class FastPeer:
         if pair is not None:
             pair.protocol.transport.sendto(data, pair.remote_addr)
 
-    def _rtp_in(self, data: bytes) -> None:
+    def _rtp_in(self, data: bytes, now: float) -> None:
         session = self._dtls._rx_srtp  # noqa: SLF001  see the module docstring
-        if session is None or len(data) > _LONGEST:
+        if session is None or len(data) > LONGEST:
             return
         try:
             packet = rtp.parse(session.unprotect(data))
@@ -273,25 +298,25 @@ class FastPeer:
             return  # a replay, or not from our browser
         if packet is None or packet.payload_type != self._offer.opus:
             return
-        now = time.monotonic()
         if self.reception is None or self.reception.ssrc != packet.ssrc:
             self.reception = rtp.Reception(packet.ssrc)
         self.reception.add(packet, now)
         self._on_packet(packet, now)
 
     def _rtcp_in(self, packets: list[AnyRtcpPacket]) -> None:
+        now = self._connection.rtcp_arrived or time.monotonic()
         for packet in packets:
             if isinstance(packet, RtcpSrPacket):
-                self._heard_report = ((packet.sender_info.ntp_timestamp >> 16) & 0xFFFFFFFF, time.monotonic())
+                self._heard_report = ((packet.sender_info.ntp_timestamp >> 16) & 0xFFFFFFFF, now)
             if isinstance(packet, RtcpSrPacket | RtcpRrPacket):
                 for block in packet.reports:
                     if block.ssrc == self._ssrc:
-                        self._reported(block)
+                        self._reported(block, now)
 
-    def _reported(self, block: RtcpReceiverInfo) -> None:
+    def _reported(self, block: RtcpReceiverInfo, now: float) -> None:
         self.lost_at_browser = block.fraction_lost / 256
         if self._sender_report and block.lsr == self._sender_report[0]:
-            self.rtt = max(0.0, time.monotonic() - self._sender_report[1] - block.dlsr / 65536)
+            self.rtt = max(0.0, now - self._sender_report[1] - block.dlsr / 65536)
 
     async def _connect(self) -> None:
         for candidate in self._offer.candidates:

@@ -135,6 +135,9 @@ class StockPeer:
         self._outgoing.stop()
         await self._connection.close()
 
+    def read(self) -> None:
+        """See `peer.Peer`: aiortc reads by itself."""
+
     def send(self, frame: Frame, timestamp: int) -> None:
         """See `peer.Peer`."""
         self.packets_out += 1

@@ -1,6 +1,7 @@
 """The PBX's side of a worker: framing, who is let in, and the buffer behind it."""
 
 import asyncio
+import contextlib
 import socket
 import uuid
 from collections.abc import AsyncIterator
@@ -299,6 +300,51 @@ async def test_a_patch_whose_call_is_gone_takes_what_it_is_given(server: Server,
     await heard.next()
     assert [why for _, why in heard.closed] == ["pbx-closed"]
     writer.close()
+
+
+async def test_from_the_first_tick_on_a_patch_is_read_in_its_ticks_and_nowhere_else(
+    server: Server, heard: Heard
+) -> None:
+    reader, writer = await opened(server, heard)
+    patch = heard.opened[0]
+    patch.receive()
+    for _ in range(3):
+        writer.write(encode(AUDIO[8000], loud(1)[: SAMPLES // 2].tobytes()))
+    writer.write(encode(HANGUP))
+    writer.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await heard.news.wait()
+    assert patch.counts.received == 0
+    assert not heard.closed
+    patch.receive()
+    assert patch.counts.received == 3
+    await heard.next()
+    assert heard.closed == [(patch.id, "pbx-hangup")]
+    assert await is_closed(reader)
+
+
+async def test_a_tick_sees_that_the_pbx_has_closed(server: Server, heard: Heard) -> None:
+    _, writer = await opened(server, heard)
+    patch = heard.opened[0]
+    patch.receive()
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(10):
+        while not heard.closed:
+            patch.receive()
+            await asyncio.sleep(0.01)
+    assert heard.closed == [(patch.id, "pbx-closed")]
+    patch.receive()
+
+
+async def opened(server: Server, heard: Heard) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The PBX's end of a patch at 8 kHz."""
+    patch = uuid.uuid4()
+    server.expect(str(patch), 8000)
+    reader, writer = await call(server, encode(UUID, patch.bytes))
+    await heard.next()
+    return reader, writer
 
 
 def loud(number: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:

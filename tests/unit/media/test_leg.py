@@ -1,7 +1,9 @@
 """One leg in virtual time: packets in by hand, ticks by hand, a patch whose socket only remembers."""
 
 import asyncio
-from types import SimpleNamespace
+import contextlib
+import socket
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -19,15 +21,20 @@ from tests.unit.media.test_sdp import CHROME
 
 
 class Memory(asyncio.Transport):
-    """A socket that keeps what is written; as no descriptor is behind it, all goes through the transport."""
+    """A connection whose other end keeps what is written."""
 
     def __init__(self) -> None:
-        super().__init__({"socket": SimpleNamespace(fileno=lambda: -1)})
-        self.written = bytearray()
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
+        self.far.setblocking(False)
+        super().__init__({"socket": self.near})
         self.aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
+        raise AssertionError(f"{len(data)} bytes had to wait")
+
+    def pause_reading(self) -> None:
+        pass
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -39,7 +46,12 @@ class Memory(asyncio.Transport):
         self.aborted = True
 
     def frames(self) -> list[Frame]:
-        return [np.frombuffer(payload, "<i2").astype(np.int16) for _, payload in Reader().feed(bytes(self.written))]
+        """Heard since it was last asked."""
+        heard = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while data := self.far.recv(1 << 16):
+                heard += data
+        return [np.frombuffer(payload, "<i2").astype(np.int16) for _, payload in Reader().feed(bytes(heard))]
 
 
 class Bench:
@@ -52,6 +64,12 @@ class Bench:
         self.tick = 0
         self.sequence = 0
         self._encoder = Encoder()
+        self._memories: list[Memory] = []
+
+    def close(self) -> None:
+        for memory in self._memories:
+            memory.near.close()
+            memory.far.close()
 
     def run(self, ticks: int, hertz: float | None) -> None:
         """`hertz`: what the microphone sends; None: no packets."""
@@ -81,13 +99,16 @@ class Bench:
 
     def attach(self) -> Memory:
         memory = Memory()
-        self.leg.attach(Patch("patch", 16000, memory), lambda: None, self.now)
+        self._memories.append(memory)
+        self.leg.attach(Patch("patch", 16000, memory, lambda _data: None), lambda: None, self.now)
         return memory
 
 
 @pytest.fixture
-async def bench() -> Bench:
-    return Bench()
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
 
 
 async def test_what_the_agent_said_before_the_call_is_not_heard_in_it(bench: Bench) -> None:
