@@ -12,7 +12,6 @@ from typing import Protocol
 
 from . import messages as m
 from .errors import WorkerFailed
-from .machine import kernels
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +202,7 @@ def _heard(worker: Worker, message: m.Command | m.Report, house: House, ready: a
 
 async def _spawn(theirs: socket.socket) -> asyncio.subprocess.Process:
     here = str(Path(__file__).parent.parent)
-    environment = kernels() | os.environ
+    environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
     environment |= _MEMORY | dict.fromkeys(_THREADS, "1")
     # A session of its own, as the kernel gives each session (autogroup) its share of the machine: within ours the
