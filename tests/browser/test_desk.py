@@ -270,6 +270,18 @@ async def test_a_tab_that_is_killed_in_a_takeover_gives_the_call_back(house: Hou
         await call.hangup()
 
 
+async def test_a_line_moved_to_another_window_leaves_the_first_one_off_duty(house: House, toned: Browser) -> None:
+    async with seated(house, toned) as page:
+        await on_duty(page)
+        other = await page.context.new_page()
+        await other.goto(house.server.url)
+        await other.get_by_test_id("duty-on").click()
+        await other.get_by_test_id("move-confirm").click()
+        await expect(other.get_by_test_id("duty-off")).to_be_visible()
+        await expect(page.get_by_test_id("toast")).to_contain_text("moved to another window")
+        await expect(page.get_by_test_id("duty-on")).to_be_visible()
+
+
 async def test_a_microphone_that_is_unplugged_is_replaced_and_heard_again(house: House, toned: Browser) -> None:
     call = await house.call()
     async with seated(house, toned) as page:

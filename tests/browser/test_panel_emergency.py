@@ -91,7 +91,7 @@ async def test_a_card_hides_nothing_of_who_calls_and_its_reason_stays_with_who_t
     cut = "one => one.scrollWidth > one.clientWidth || getComputedStyle(one).textOverflow === 'ellipsis'"
     for part in (".caller", ".since"):
         assert not await card.locator(part).evaluate(cut), part
-    await card.get_by_role("button", name=f"Take the call: {name}").click()
+    await card.get_by_role("button", name=f"Take the call : {name}").click()
     await banner(page, "live")
     await expect(page.get_by_test_id("emergency-taken")).to_have_text("Taken by you")
     await expect(page.locator('[data-note="asked"]')).to_have_text("Call for a person: Insists on a person")

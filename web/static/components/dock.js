@@ -5,10 +5,11 @@ import * as actions from "../actions.js";
 import { setMuted } from "../agentleg.js";
 import { everySecond } from "../clock.js";
 import { deaf, destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
-import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
+import { attribute, clean, h, icon, Part, say, show } from "../dom.js";
 import { giveBack } from "../keys.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
+import { act, picture, relabel } from "./buttons.js";
 
 /** @import {State, Mode, Call} from "../types.js" */
 
@@ -23,131 +24,24 @@ class Dock extends Part {
 
   constructor() {
     super();
-    for (const [i, mode] of MODES.entries()) {
-      this.modes[mode] = h(
-        "button",
-        {
-          type: "button",
-          class: "mode",
-          "data-mode": mode,
-          "data-testid": `mode-${mode}`,
-          "aria-pressed": "false",
-          on: { click: () => actions.press(mode) },
-        },
-        icon(ICONS[mode]),
-        h("span", { class: "label" }, t(`mode.${mode}`)),
-        h("span", { class: "effect" }, t(`effect.${mode}`)),
-        h("kbd", { "aria-hidden": "true" }, String(i + 1)),
-      );
-    }
+    for (const [i, mode] of MODES.entries()) this.modes[mode] = modeButton(mode, String(i + 1));
     this.why = h("span", { class: "why", "data-testid": "mode-why" });
     this.measured = h("span", { class: "measured figures", "data-testid": "measured" });
-    this.note = h("input", {
-      id: "note",
-      "data-testid": "return-note",
-      type: "text",
-      maxlength: "500",
-      autocomplete: "off",
-      placeholder: t("return.note"),
-      "aria-label": t("return.note-label"),
-    });
-    this.giveBack = h(
-      "button",
-      { type: "submit", class: "primary", "data-testid": "return-submit" },
-      icon("undo-2"),
-      h("span", {}, t("return.submit")),
-      h("kbd", { "aria-hidden": "true" }, "R"),
-    );
-    this.return = h(
-      "form",
-      {
-        class: "return",
-        on: {
-          submit: (/** @type {Event} */ event) => {
-            event.preventDefault();
-            void giveBack();
-          },
-        },
-      },
-      this.note,
-      this.giveBack,
-    );
-    this.leave = h(
-      "button",
-      { type: "button", "data-testid": "leave", on: { click: () => actions.release("") } },
-      icon("log-out"),
-      h("span", {}, t("leave")),
-      h("kbd", { "aria-hidden": "true" }, "L"),
-    );
-    this.idle = h("p", { class: "hint" }, t("dock.hint"));
-    this.muteIcon = icon("mic");
-    this.muteText = h("span");
-    this.mute = h(
-      "button",
-      { type: "button", "data-testid": "mute", on: { click: () => setMuted(!store.state.line.muted) } },
-      this.muteIcon,
-      this.muteText,
-      h("kbd", { "aria-hidden": "true" }, "U"),
-    );
-    this.holdIcon = icon("pause");
-    this.holdText = h("span");
-    this.hold = h(
-      "button",
-      { type: "button", "data-testid": "hold", on: { click: actions.toggleHold } },
-      this.holdIcon,
-      this.holdText,
-      h("kbd", { "aria-hidden": "true" }, "H"),
-    );
-    this.keypad = small("grip", "keypad", "P", actions.openKeypad);
-    this.transfer = small("phone-forwarded", "transfer", "F", actions.askTransfer);
     this.phrase = h("p", { class: "phrase", "data-testid": "phrase" });
-    this.guidance = h("input", {
-      id: "coach",
-      "data-testid": "coach-text",
-      type: "text",
-      maxlength: "500",
-      autocomplete: "off",
-    });
-    this.coach = h(
-      "form",
-      {
-        class: "return",
-        on: {
-          submit: async (/** @type {Event} */ event) => {
-            event.preventDefault();
-            if (await actions.coach(this.guidance.value)) this.guidance.value = "";
-          },
-        },
-      },
-      this.guidance,
-      h(
-        "button",
-        { type: "submit", "data-testid": "coach-submit", title: t("coach.submit") },
-        icon("message-square-text"),
-        h("span", {}, t("coach.submit")),
-        h("kbd", { "aria-hidden": "true" }, "C"),
-      ),
-    );
-    this.help = h(
-      "button",
-      {
-        type: "button",
-        class: "small",
-        title: `${t("help")} (X)`,
-        "aria-label": t("help"),
-        "data-testid": "ask-help",
-        on: { click: actions.askForHelp },
-      },
-      icon("siren"),
-    );
-    this.end = h(
-      "button",
-      { type: "button", class: "end", "data-testid": "end-call", on: { click: actions.askEndCall } },
-      icon("phone-off"),
-      h("span", {}, t("end")),
-      h("kbd", { "aria-hidden": "true" }, "E"),
-    );
-    everySecond(() => this.speak(store.state));
+    this.idle = h("p", { class: "hint" }, t("dock.hint"));
+    this.giveBack = act("undo-2", t("return.submit"), "R", null, { class: "primary", "data-testid": "return-submit" });
+    this.return = form(giveBack, field("note", "return-note", t("return.note"), t("return.note-label")), this.giveBack);
+    this.guidance = field("coach", "coach-text");
+    const send = { "data-testid": "coach-submit", title: t("coach.submit") };
+    this.coach = form(() => this.send(), this.guidance, act("message-square-text", t("coach.submit"), "C", null, send));
+    this.leave = act("log-out", t("leave"), "L", () => actions.release(""), { "data-testid": "leave" });
+    this.mute = act("mic", "", "U", () => setMuted(!store.state.line.muted), { "data-testid": "mute" });
+    this.hold = act("pause", "", "H", actions.toggleHold, { "data-testid": "hold" });
+    this.keypad = small("grip", t("act.keypad"), "P", actions.openKeypad, "keypad");
+    this.transfer = small("phone-forwarded", t("act.transfer"), "F", actions.askTransfer, "transfer");
+    this.help = small("siren", t("help"), "X", actions.askForHelp, "ask-help");
+    this.end = act("phone-off", t("end"), "E", actions.askEndCall, { class: "end", "data-testid": "end-call" });
+    const spring = h("span", { class: "spring" });
     this.content = [
       this.phrase,
       this.return,
@@ -157,17 +51,14 @@ class Dock extends Part {
       h(
         "div",
         { class: "acts" },
-        this.idle,
-        this.leave,
-        h("span", { class: "spring" }),
-        this.mute,
-        this.hold,
-        this.keypad,
-        this.transfer,
-        this.help,
-        this.end,
+        ...[this.idle, this.leave, spring, this.mute, this.hold, this.keypad, this.transfer, this.help, this.end],
       ),
     ];
+    everySecond(() => this.speak(store.state));
+  }
+
+  async send() {
+    if (await actions.coach(this.guidance.value)) this.guidance.value = "";
   }
 
   /** @param {State} state */
@@ -202,17 +93,14 @@ class Dock extends Part {
     this.transfer.disabled = !state.link.up || state.pending !== null;
     this.speak(state);
     const busy = state.pending !== null;
-    for (const button of [this.giveBack, this.leave, this.hold])
-      /** @type {HTMLButtonElement} */ (button).disabled = busy;
+    for (const button of [this.giveBack, this.leave, this.hold]) button.disabled = busy;
     show(this.mute, here !== null && speaks(here.mode));
     show(this.hold, floor);
     attribute(this.mute, "aria-pressed", String(state.line.muted));
-    setIcon(this.muteIcon, state.line.muted ? "mic-off" : "mic");
-    say(this.muteText, t(state.line.muted ? "unmute" : "mute"));
+    relabel(this.mute, state.line.muted ? "mic-off" : "mic", t(state.line.muted ? "unmute" : "mute"));
     const held = here?.hold === true;
     attribute(this.hold, "aria-pressed", String(held));
-    setIcon(this.holdIcon, held ? "play" : "pause");
-    say(this.holdText, t(held ? "unhold" : "hold"));
+    relabel(this.hold, held ? "play" : "pause", t(held ? "unhold" : "hold"));
     show(this.help, call.escalation === null && state.calls.has(call.id));
     this.help.disabled = busy || !state.link.up;
     this.end.disabled = !state.calls.has(call.id) || !state.link.up;
@@ -266,21 +154,49 @@ class Dock extends Part {
   }
 }
 
-/** A button of an icon alone. @param {string} image @param {"keypad"|"transfer"} name @param {string} key @param {() => unknown} run */
-function small(image, name, key, run) {
-  const label = t(`act.${name}`);
-  return h(
+/** @param {Mode} mode @param {string} key */
+const modeButton = (mode, key) =>
+  h(
     "button",
     {
       type: "button",
-      class: "small",
-      "data-testid": name,
-      "aria-label": label,
-      title: `${label} (${key})`,
-      on: { click: run },
+      class: "mode",
+      "data-mode": mode,
+      "data-testid": `mode-${mode}`,
+      "aria-pressed": "false",
+      on: { click: () => actions.press(mode) },
     },
-    icon(image),
+    icon(ICONS[mode]),
+    h("span", { class: "label" }, t(`mode.${mode}`)),
+    h("span", { class: "effect" }, t(`effect.${mode}`)),
+    h("kbd", { "aria-hidden": "true" }, key),
   );
-}
+
+/** @param {string} id @param {string} hook @param {string} [placeholder] @param {string} [label] */
+const field = (id, hook, placeholder, label) =>
+  h("input", {
+    ...{ id, "data-testid": hook, type: "text", maxlength: "500", autocomplete: "off" },
+    ...{ placeholder, "aria-label": label },
+  });
+
+/** @param {() => unknown} submit @param {...HTMLElement} children */
+const form = (submit, ...children) =>
+  h(
+    "form",
+    {
+      class: "return",
+      on: {
+        submit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          void submit();
+        },
+      },
+    },
+    ...children,
+  );
+
+/** @param {string} image @param {string} words @param {string} key @param {() => unknown} run @param {string} hook */
+const small = (image, words, key, run, hook) =>
+  picture(image, words, run, { class: "small", title: `${words} (${key})`, "data-testid": hook });
 
 customElements.define("tk-dock", Dock);

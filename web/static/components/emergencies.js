@@ -151,6 +151,7 @@ function card(id) {
         { type: "button", class: "primary", "data-testid": "emergency-take", on: { click: () => actions.answer(id) } },
         icon("mic"),
         h("span"),
+        h("span", { class: "unseen" }),
         h("kbd", { "aria-hidden": "true" }, "A"),
       ),
       h(
@@ -207,9 +208,8 @@ function fill(element, { call, asked, taken }, state) {
   const mode = floor ? "monitor" : "takeover";
   const take = get("[data-testid='emergency-take']");
   show(take, !own && taken === "");
-  const act = t(floor ? "emergency.listen" : "emergency.take");
-  say(get("[data-testid='emergency-take'] span"), act);
-  attribute(take, "aria-label", `${act}: ${caller}`);
+  say(get("[data-testid='emergency-take'] span"), t(floor ? "emergency.listen" : "emergency.take"));
+  say(get("[data-testid='emergency-take'] .unseen"), `: ${caller}`);
   setIcon(get("[data-testid='emergency-take'] .icon"), floor ? "ear" : "mic");
   const why = hindrance(state, call, mode);
   const busy = why?.key === "why.busy";

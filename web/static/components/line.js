@@ -11,6 +11,7 @@ import { t } from "../messages.js";
 import { meters } from "../meter.js";
 import { details, noise, remedy, ways } from "../quality.js";
 import { store } from "../store.js";
+import { act, picture, relabel } from "./buttons.js";
 import "./hearing.js";
 import "./wave.js";
 
@@ -44,56 +45,14 @@ class OwnLine extends Part {
         change: (/** @type {Event} */ event) => chooseMicrophone(/** @type {HTMLSelectElement} */ (event.target).value),
       },
     });
-    this.bar = h("span", { class: "bar" });
-    this.floor = h("span", { class: "floor" });
-    this.level = h(
-      "div",
-      {
-        class: "meter",
-        role: "meter",
-        "data-testid": "mic-level",
-        "aria-label": t("mic.level"),
-        "aria-valuemin": LEAST_DB,
-        "aria-valuemax": 0,
-        "aria-valuenow": LEAST_DB,
-      },
-      this.bar,
-      this.floor,
-    );
+    this.level = meter();
     this.micIcon = icon("mic-off");
     this.verdict = h("p", { class: "verdict", role: "status" });
-    this.test = h(
-      "button",
-      { type: "button", "data-testid": "mic-test", on: { click: check } },
-      icon("stethoscope"),
-      h("span", {}, t("mic.test")),
-      h("kbd", { "aria-hidden": "true" }, "Q"),
-    );
-    this.on_ = h(
-      "button",
-      { type: "button", class: "primary", "data-testid": "duty-on", on: { click: duty.goOnDuty } },
-      icon("headset"),
-      h("span", {}, t("duty.on")),
-      h("kbd", { "aria-hidden": "true" }, "D"),
-    );
-    this.off = h(
-      "button",
-      { type: "button", "data-testid": "duty-off", on: { click: duty.goOffDuty } },
-      h("span", {}, t("duty.off")),
-      h("kbd", { "aria-hidden": "true" }, "D"),
-    );
-    this.suppression = h(
-      "button",
-      {
-        type: "button",
-        class: "switch",
-        role: "switch",
-        "data-testid": "suppression",
-        on: { click: () => setSuppression(!store.state.line.suppression) },
-      },
-      h("span", { class: "knob" }),
-      h("span", {}, t("suppression")),
-    );
+    this.test = act("stethoscope", t("mic.test"), "Q", check, { "data-testid": "mic-test" });
+    this.on_ = act("headset", t("duty.on"), "D", duty.goOnDuty, { class: "primary", "data-testid": "duty-on" });
+    this.off = act("headset", t("duty.off"), "D", duty.goOffDuty, { "data-testid": "duty-off" });
+    this.suppression = toggle("suppression", t("suppression"), () => setSuppression(!store.state.line.suppression));
+    this.sound = h("div", { class: "heard" }, h("span", {}, icon("volume-2"), t("sound.call")), wave("call"));
     this.quality = h("dl", { class: "quality figures", "data-testid": "quality" });
     this.details = h("dl", { class: "quality figures" });
     this.known = h(
@@ -106,41 +65,20 @@ class OwnLine extends Part {
     this.rest = h(
       "div",
       { class: "rest", id: "line-rest" },
-      this.verdict,
-      this.device,
-      h("div", { class: "heard" }, h("span", {}, icon("volume-2"), t("sound.call")), wave("call")),
-      this.suppression,
-      this.quality,
-      this.known,
-      this.headset,
+      ...[this.verdict, this.device, this.sound, this.suppression, this.quality, this.known, this.headset],
       h("div", { class: "buttons" }, this.test, this.off),
     );
-    this.more = h(
-      "button",
-      {
-        type: "button",
-        class: "quiet more",
-        "aria-expanded": "false",
-        "aria-controls": "line-rest",
-        "aria-label": t("line.more"),
-        on: { click: () => this.expand() },
-      },
-      icon("chevron-up"),
-    );
+    this.more = picture("chevron-up", t("line.more"), () => this.expand(), {
+      ...{ class: "quiet more", "aria-expanded": "false", "aria-controls": "line-rest" },
+    });
+    const levels = h("div", { class: "levels" }, wave("mic"), this.level);
     this.content = [
       document.createElement("tk-hearing"),
       h(
         "section",
         { class: "card own", "aria-labelledby": "line-title" },
         h("header", {}, h("h3", { id: "line-title" }, t("line.title")), this.state),
-        h(
-          "div",
-          { class: "mic" },
-          this.micIcon,
-          h("div", { class: "levels" }, wave("mic"), this.level),
-          this.on_,
-          this.more,
-        ),
+        h("div", { class: "mic" }, this.micIcon, levels, this.on_, this.more),
         this.rest,
       ),
     ];
@@ -163,10 +101,7 @@ class OwnLine extends Part {
     const button = this.on_;
     show(button, !up);
     button.disabled = line.state === "opening";
-    say(
-      /** @type {Element} */ (button.querySelector("span")),
-      t(line.state === "opening" ? "duty.opening" : "duty.on"),
-    );
+    relabel(button, "headset", t(line.state === "opening" ? "duty.opening" : "duty.on"));
     show(this.off, up);
     const speaking = holdsTheFloor(mine(state)?.mode);
     attribute(this.off, "aria-disabled", speaking ? "true" : null);
@@ -174,7 +109,7 @@ class OwnLine extends Part {
     show(this.test, off);
     show(this.headset, off);
     show(this.suppression, up);
-    show(/** @type {HTMLElement} */ (this.rest?.querySelector(".heard")), up);
+    show(this.sound, up);
     attribute(this.suppression, "aria-checked", String(line.suppression));
     const open = micOpen(state);
     setIcon(this.micIcon, open ? "mic" : "mic-off");
@@ -249,6 +184,32 @@ class OwnLine extends Part {
     else this.advise(advice(reading, Boolean(store.state.line.server?.echo)));
   }
 }
+
+/** Of the own microphone. */
+const meter = () =>
+  h(
+    "div",
+    {
+      class: "meter",
+      role: "meter",
+      "data-testid": "mic-level",
+      "aria-label": t("mic.level"),
+      "aria-valuemin": LEAST_DB,
+      "aria-valuemax": 0,
+      "aria-valuenow": LEAST_DB,
+    },
+    h("span", { class: "bar" }),
+    h("span", { class: "floor" }),
+  );
+
+/** @param {string} hook @param {string} words @param {() => unknown} run */
+const toggle = (hook, words, run) =>
+  h(
+    "button",
+    { type: "button", class: "switch", role: "switch", "data-testid": hook, on: { click: run } },
+    h("span", { class: "knob" }),
+    h("span", {}, words),
+  );
 
 /** What is wrong with the microphone on duty. @param {Reading} reading @param {boolean} echo the caller hears himself */
 const advice = (reading, echo) => [

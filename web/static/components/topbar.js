@@ -5,6 +5,7 @@ import * as actions from "../actions.js";
 import { attribute, clean, h, icon, iconRef, keyed, Part, say, setIcon, show, svg } from "../dom.js";
 import { choose, language, LANGUAGES, t } from "../messages.js";
 import { store } from "../store.js";
+import { picture } from "./buttons.js";
 
 /** @import {State, Pbx} from "../types.js" */
 
@@ -20,33 +21,12 @@ class Topbar extends Part {
     this.lampText = h("span", { class: "figures" });
     this.lamp = h("span", { class: "lamp", "data-testid": "lamp", role: "status" }, this.lampIcon, this.lampText);
     this.name = h("span", { class: "name" });
-    this.who = h(
-      "button",
-      {
-        class: "quiet who",
-        type: "button",
-        "data-testid": "password",
-        on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "password" } }) },
-      },
-      icon("user"),
-      this.name,
-    );
-    this.themeIcon = icon("sun-moon");
-    this.theme = h("button", { class: "quiet", type: "button", on: { click: () => this.nextTheme() } }, this.themeIcon);
-    const languages = h(
-      "select",
-      {
-        class: "quiet",
-        "aria-label": t("language"),
-        on: { change: (/** @type {Event} */ event) => this.speak(event) },
-      },
-      ...Object.entries(LANGUAGES).map(([tag, label]) =>
-        h("option", { value: tag, lang: tag, selected: tag === language(), title: label }, tag.toUpperCase()),
-      ),
-    );
-    const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: iconRef("mark") }));
-    this.audit = opener("audit", "scroll-text");
+    this.who = opener("password", "user", "quiet who");
+    this.who.append(this.name);
     this.people = opener("people", "users");
+    this.audit = opener("audit", "scroll-text");
+    this.theme = picture("sun-moon", "", () => this.nextTheme(), { class: "quiet" });
+    const mark = svg("svg", { class: "mark", "aria-hidden": "true" }, svg("use", { href: iconRef("mark") }));
     this.content = [
       h(
         "header",
@@ -56,33 +36,12 @@ class Topbar extends Part {
         h("span", { class: "spring" }),
         this.lamp,
         this.who,
-        languages,
+        languages((event) => this.speak(event)),
         this.people,
         this.audit,
         this.theme,
-        h(
-          "button",
-          {
-            class: "quiet",
-            type: "button",
-            title: t("keys.title"),
-            "aria-label": t("keys.title"),
-            on: { click: () => store.dispatch({ type: "dialog", dialog: { kind: "shortcuts" } }) },
-          },
-          icon("keyboard"),
-        ),
-        h(
-          "button",
-          {
-            class: "quiet",
-            type: "button",
-            title: t("logout"),
-            "aria-label": t("logout"),
-            "data-testid": "logout",
-            on: { click: actions.logout },
-          },
-          icon("log-out"),
-        ),
+        picture("keyboard", t("keys.title"), open("shortcuts"), { class: "quiet" }),
+        picture("log-out", t("logout"), actions.logout, { class: "quiet", "data-testid": "logout" }),
       ),
     ];
     this.showTheme();
@@ -141,7 +100,7 @@ class Topbar extends Part {
   showTheme() {
     const theme = this.chosen();
     attribute(document.documentElement, "data-theme", theme === "auto" ? null : theme);
-    setIcon(this.themeIcon, THEME_ICONS[theme]);
+    setIcon(/** @type {Element} */ (this.theme.firstElementChild), THEME_ICONS[theme]);
     const label = t(`theme.${theme}`);
     attribute(this.theme, "aria-label", label);
     attribute(this.theme, "title", label);
@@ -154,19 +113,21 @@ class Topbar extends Part {
   }
 }
 
-/** A button for a dialog that not everybody has. @param {"audit"|"people"} kind @param {string} image */
-const opener = (kind, image) =>
+/** @param {"audit"|"people"|"password"|"shortcuts"} kind */
+const open = (kind) => () => store.dispatch({ type: "dialog", dialog: { kind } });
+
+/** A button for a dialog that not everybody has. @param {"audit"|"people"|"password"} kind @param {string} image @param {string} [look] */
+const opener = (kind, image, look = "quiet") =>
+  picture(image, t(`${kind}.title`), open(kind), { class: look, "data-testid": kind });
+
+/** @param {(event: Event) => void} change */
+const languages = (change) =>
   h(
-    "button",
-    {
-      class: "quiet",
-      type: "button",
-      title: t(`${kind}.title`),
-      "aria-label": t(`${kind}.title`),
-      "data-testid": kind,
-      on: { click: () => store.dispatch({ type: "dialog", dialog: { kind } }) },
-    },
-    icon(image),
+    "select",
+    { class: "quiet", "aria-label": t("language"), on: { change } },
+    ...Object.entries(LANGUAGES).map(([tag, label]) =>
+      h("option", { value: tag, lang: tag, selected: tag === language(), title: label }, tag.toUpperCase()),
+    ),
   );
 
 customElements.define("tk-topbar", Topbar);
