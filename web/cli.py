@@ -81,10 +81,15 @@ def _check(settings: Settings) -> Outcome:
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> Outcome:
-    from .commands.doctor import doctor  # the PBXs' clients take a while to load
+    from .commands.doctor import dialling, doctor  # the PBXs' clients take a while to load
 
     logs.configure(form="console", level="error")
-    return doctor(settings, call=options.call)
+    if options.call or options.context or options.pbx:
+        try:
+            return doctor(settings, call=dialling(settings, options.call or "", options.context, options.pbx))
+        except BadValue as error:
+            return Outcome([str(error)], {"ok": False, "why": str(error)}, code=2)
+    return doctor(settings, call=options.call is not None)
 
 
 def _calls(settings: Settings, options: argparse.Namespace) -> Outcome:
@@ -163,7 +168,15 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", parents=[common], help="run the service")
     commands.add_parser("check", parents=[common], help="check the settings")
     look = commands.add_parser("doctor", parents=[common], help="connect to every PBX, and say what is missing there")
-    look.add_argument("--call", action="store_true", help="and take over a test call of tones on each; 5 s, nobody's")
+    look.add_argument(
+        "--call",
+        nargs="?",
+        const="",
+        metavar="NUMBER",
+        help="and take over a test call of tones on each, nobody's, 5 s; a number: call that, through your dialplan",
+    )
+    look.add_argument("--context", help="with a number: the context in which your callers come in")
+    look.add_argument("--pbx", metavar="NAME", help="with a number: on this PBX, where the settings have several")
     live = commands.add_parser("calls", parents=[common], help="what is live now, as the running service sees it")
     live.add_argument(
         "--token-file", type=Path, metavar="FILE", help="an API token, alone in a file (or TAKEOVER_TOKEN)"

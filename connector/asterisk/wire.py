@@ -130,6 +130,7 @@ _ALLOWED: Allowed = {
     "variable": (re.compile(r"[A-Za-z_]{1,32}(?:\([a-z,]{1,40}\))?"), "name a channel variable or function"),
     "bridge": (re.compile(r"[A-Za-z0-9_.:-]{1,150}"), "give a BridgeUniqueid"),
     "context": (re.compile(r"[A-Za-z0-9_.-]{1,80}"), "give the name of a dialplan context"),
+    "number": (re.compile(r"[A-Za-z0-9_.+*#-]{1,80}"), "give a number as it is dialled, without spaces"),
 }
 
 
@@ -212,6 +213,31 @@ def test_call(channel_id: str, caller: tuple[str, int, str], ai: tuple[str, int,
         "Async": "true",
         "Timeout": "5000",
         "Variable": [f"TIMEOUT(absolute)={seconds}", "CDR_PROP(disable)=1"],
+    }
+
+
+def number_exists(number: str, context: str) -> Action:
+    """Asks whether the dialplan has this number; the answer's value is 1 or 0."""
+    return {
+        "Action": "Getvar",
+        "Variable": f"DIALPLAN_EXISTS({allowed('context', context)},{allowed('number', number)},1)",
+    }
+
+
+def dialled_call(channel_id: str, caller: tuple[str, int, str], number: str, context: str, seconds: int) -> Action:
+    """Originates a caller, an AudioSocket (host, port, uuid) of whoever asks, into the site's own dialplan: an ordinary
+    call, over as soon as that process is, or after `seconds`."""
+    return {
+        "Action": "Originate",
+        "Channel": _audiosocket(*caller),
+        "ChannelId": allowed("unique id", channel_id),
+        "Context": allowed("context", context),
+        "Exten": allowed("number", number),
+        "Priority": "1",
+        "CallerID": "takeover doctor <doctor>",
+        "Async": "true",
+        "Timeout": "5000",
+        "Variable": [f"TIMEOUT(absolute)={seconds}"],
     }
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from web.commands.doctor import doctor
+from web.commands.doctor import Dialling, doctor
 from web.commands.outcome import Outcome
+from web.commands.testcall.number import Number
 from web.settings import Settings
 
 from .exchange import Exchange
@@ -26,9 +27,11 @@ def _tree(pbx: Mapping[str, Any]) -> dict[str, Any]:
     return {"pbx": {NAME: {"kind": "asterisk", **pbx}}}
 
 
-async def called(pbx: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
-    """What it says of one PBX, given as in the settings: the whole, and the facts of this one."""
-    outcome = await asyncio.to_thread(doctor, Settings.model_validate(_tree(pbx)), call=True)
+async def called(pbx: Mapping[str, Any], number: Number | None = None) -> tuple[Outcome, Mapping[str, Any]]:
+    """What it says of one PBX, given as in the settings: the whole, and the facts of this one. `number`: a number there
+    is called instead of a test call."""
+    what = Dialling(NAME, number) if number is not None else True
+    outcome = await asyncio.to_thread(doctor, Settings.model_validate(_tree(pbx)), call=what)
     return outcome, outcome.facts["pbx"][NAME]
 
 

@@ -1,7 +1,8 @@
 """``takeover doctor``: connects to every PBX as the service would, and says what is missing there and what helps.
 
 It changes nothing, on the PBX or here, and may run beside the service. With ``--call`` it also makes a call of its own
-on each PBX, takes it over and gives it back (`testcall`); nobody else's is touched, and no panel shows it.
+on each PBX, takes it over and gives it back (`testcall`); nobody else's is touched, and no panel shows it. With a
+number it dials that, as an ordinary caller, and takes over whatever the site's own dialplan leads it to.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 
 from connector.asterisk import admission as asterisk
 from connector.asterisk import client as ami
-from connector.domain.errors import PbxError, PbxUnavailable
+from connector.domain.errors import BadValue, PbxError, PbxUnavailable
 from connector.freeswitch import admission as freeswitch
 from connector.freeswitch import client as esl
 
@@ -21,6 +22,7 @@ from ..errors import Fault
 from ..faults import shown
 from ..settings import Asterisk, FreeSwitch, Media, Settings
 from .outcome import Outcome
+from .testcall.number import Number
 from .testcall.verdict import Tested
 
 DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - what everybody knows, and tries first
@@ -39,9 +41,35 @@ class Found:
     """None where no test call was made."""
 
 
-def doctor(settings: Settings, *, call: bool = False) -> Outcome:
-    """Exit code 1 when anything is wrong. `call`: with a test call on each PBX that can be engaged on."""
-    found = asyncio.run(_all(settings, call))
+@dataclass(frozen=True, slots=True)
+class Dialling:
+    """A number of the site's that is to be called, and on which PBX."""
+
+    pbx: str
+    number: Number
+
+
+def dialling(settings: Settings, number: str, context: str | None, pbx: str | None) -> Dialling:
+    """What the command line asks for. Raises `BadValue`."""
+    if not number:
+        raise BadValue("--call", number, "--context and --pbx say where a number is called: --call NUMBER")
+    known = ", ".join(settings.pbx)
+    if pbx is None and len(settings.pbx) > 1:
+        raise BadValue("--pbx", "", f"say on which PBX {number} is to be called: {known}")
+    name = pbx or next(iter(settings.pbx))
+    if name not in settings.pbx:
+        raise BadValue("--pbx", name, f"the settings have no such PBX, but {known}")
+    if context is None:
+        remedy = f"name the context in which callers of {number} come in, such as from-carrier or public"
+        raise BadValue("--context", "", remedy)
+    return Dialling(name, Number(number, context))
+
+
+def doctor(settings: Settings, *, call: bool | Dialling = False) -> Outcome:
+    """Exit code 1 when anything is wrong. `call`: with a test call on each PBX that can be engaged on, or to a number
+    on one (then the others are not looked at)."""
+    looked_at = {call.pbx: settings.pbx[call.pbx]} if isinstance(call, Dialling) else settings.pbx
+    found = asyncio.run(_all(settings, looked_at, call))
     lines: list[str] = []
     for name, one in found.items():
         lines.append(f"{name}: {one.title}{'' if one.faults else ', in order'}")
@@ -55,7 +83,10 @@ def doctor(settings: Settings, *, call: bool = False) -> Outcome:
 
 def _facts(one: Found) -> dict[str, object]:
     call = one.call
-    made = call and {"ok": not call.faults, "times_ms": call.times and asdict(call.times), "heard": call.heard}
+    made: dict[str, object] = {}
+    if call is not None:
+        made = {"ok": not call.faults, "times_ms": call.times and asdict(call.times), "heard": call.heard}
+        made |= {"reached": call.whom} if call.whom else {}
     return {"is": one.title, "faults": [asdict(fault) for fault in one.faults], **({"call": made} if made else {})}
 
 
@@ -67,26 +98,35 @@ def _told(call: Tested | None) -> str:
     spans = {
         "AI silent after": call.times.ai_silent,
         "agent heard after": call.times.agent_heard,
-        "AI back after": call.times.ai_back,
+        "AI back after" if not call.whom else "AI spoke again after": call.times.ai_back,
     }
+    if call.whom:  # what the AI says is its own: nobody can tell to the millisecond when it was muted
+        del spans["AI silent after"]
     told = ", ".join(f"{what} {'-' if ms is None else f'{ms:.0f} ms'}" for what, ms in spans.items())
-    return f"{told}{'' if call.faults else '; everybody heard whom they should, and nobody else'}"
+    reached = f"it reached {call.whom}; " if call.whom else ""
+    return f"{reached}{told}{'' if call.faults else '; everybody heard whom they should, and nobody else'}"
 
 
-async def _all(settings: Settings, call: bool) -> Mapping[str, Found]:
-    found = await asyncio.gather(*(_look(name, one, settings.media) for name, one in settings.pbx.items()))
-    looked = dict(zip(settings.pbx, found, strict=True))
+async def _all(
+    settings: Settings, pbxs: Mapping[str, Asterisk | FreeSwitch], call: bool | Dialling
+) -> Mapping[str, Found]:
+    found = await asyncio.gather(*(_look(name, one, settings.media) for name, one in pbxs.items()))
+    looked = dict(zip(pbxs, found, strict=True))
     if call:
         for name, one in looked.items():  # one after the other: they are timed
             if one.usable:
-                looked[name] = await _called(name, one, settings)
+                looked[name] = await _called(name, one, settings, call)
     return looked
 
 
-async def _called(name: str, found: Found, settings: Settings) -> Found:
+async def _called(name: str, found: Found, settings: Settings, what: bool | Dialling) -> Found:
     from .testcall.call import tested  # WebRTC takes a while to load
+    from .testcall.dialled import dialled
 
-    call = await tested(name, settings.pbx[name], settings)
+    if isinstance(what, Dialling):
+        call = await dialled(name, settings, what.number)
+    else:
+        call = await tested(name, settings.pbx[name], settings)
     faults = [Fault(f"pbx.{name}", "", f"test call: {wrong.what}; {wrong.remedy}") for wrong in call.faults]
     return replace(found, faults=[*found.faults, *faults], call=call)
 

@@ -38,6 +38,18 @@ def levels(samples: Samples, hz: float, rate: int) -> NDArray[np.float64]:
     return dbov
 
 
+def others(samples: Samples, hz: float, rate: int) -> NDArray[np.float64]:
+    """Level of all that is not this frequency in each whole window of 10 ms, in dBov."""
+    width = round(rate * WINDOW_S)
+    count = len(samples) // width
+    windows = samples[: count * width].reshape(count, width).astype(np.float64) / _SCALE
+    turns = np.exp(2j * np.pi * hz / rate * np.arange(width))
+    amplitudes = windows @ turns.conj() * 2 / width
+    rest = windows - np.real(amplitudes[:, None] * turns)
+    dbov: NDArray[np.float64] = 20 * np.log10(np.sqrt(2 * np.mean(rest**2, axis=1)) + 1e-6)
+    return dbov
+
+
 def _ulaw_decode_table() -> Samples:
     code = ~np.arange(256, dtype=np.int32) & 0xFF  # ITU-T G.711: all bits are inverted on the line
     magnitude = (((code & 0x0F) << 3) + 0x84 << ((code & 0x70) >> 4)) - 0x84

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import tones
 from .tones import Samples, Trace
 
 FRAME_S = 0.020
+Measure = Callable[[Samples, float, int], NDArray[np.float64]]
+"""Samples, Hz and rate to the level in each window."""
 
 
 class Source(Protocol):
@@ -71,8 +74,11 @@ class Recording:
     def clear(self) -> None:
         self.frames.clear()
 
-    def trace(self, hz: float, since: float = -np.inf, until: float = np.inf) -> Trace:
-        """How loud `hz` was in each window of 10 ms; a window's time is its frame's arrival plus its offset.
+    def trace(
+        self, hz: float, since: float = -np.inf, until: float = np.inf, *, measure: Measure = tones.levels
+    ) -> Trace:
+        """How loud `hz` was in each window of 10 ms (with `tones.others`: all else); a window's time is its frame's
+        arrival plus its offset.
 
         Cut to [since, until), with frames that arrived a little earlier looked at too.
         """
@@ -87,7 +93,7 @@ class Recording:
             pieces.append(samples[: windows * width])
         if not pieces:
             return Trace(np.empty(0), np.empty(0))
-        trace = Trace(np.array(times), tones.levels(np.concatenate(pieces), hz, self.rate))
+        trace = Trace(np.array(times), measure(np.concatenate(pieces), hz, self.rate))
         return trace.between(since, until)
 
     def samples(self) -> Samples:

@@ -1,12 +1,15 @@
 """What `takeover doctor` says of PBXs that are in order, away, or not as they should be."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.fake_esl import FakeFreeSwitch
 from web import settings
+from web.cli import main
 from web.commands.doctor import doctor
 
 IN_ORDER = {
@@ -85,3 +88,35 @@ async def test_one_that_is_away_is_named_with_its_address(kind: str) -> None:
     assert outcome.code == 1
     assert outcome.lines[0] == f"away: {kind} at 127.0.0.1:1"
     assert "127.0.0.1:1" in outcome.lines[1]
+
+
+BOTH = {
+    "pbx": {
+        "main": {"kind": "asterisk", "username": "takeover", "secret": "s", "ais": [{"name": "bot", "match": "x"}]},
+        "branch": {"kind": "freeswitch", "secret": "s"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--call", "100", "--context", "carrier"], "--pbx: '' is not accepted; say on which PBX 100 is to be called"),
+        (
+            ["--call", "100", "--pbx", "other", "--context", "carrier"],
+            "the settings have no such PBX, but branch, main",
+        ),
+        (["--call", "100", "--pbx", "main"], "--context: '' is not accepted; name the context in which callers of 100"),
+        (["--call", "--pbx", "main"], "--call NUMBER"),
+        (["--call", "1 0", "--pbx", "main", "--context", "a"], "--call: '1 0' is not accepted; give a number as it is"),
+        (["--call", "1", "--pbx", "main", "--context", "a,b"], "--context: 'a,b' is not accepted; give the name of"),
+    ],
+)
+def test_a_number_that_cannot_be_called_is_refused_before_any_call(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "takeover.yaml"
+    config.touch(mode=0o600)
+    config.write_text(yaml.safe_dump(BOTH))
+    assert main(["doctor", *arguments, "--config", str(config)]) == 2
+    assert said in capsys.readouterr().err

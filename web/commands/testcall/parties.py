@@ -76,20 +76,20 @@ async def on_asterisk(pbx: str, address: ami.Address, host: str) -> AsyncIterato
             remedy = "the AMI user needs write=originate,call,reporting (manager_takeover.conf), then `manager reload`"
             raise NobodyCame(f"the test call was refused ({answer['message'] or 'no reason given'})", remedy)
         try:
-            first = await _came(server, caller, failed)
+            first = await came(server, caller, failed)
             if first is None:
-                raise NobodyCame(f"Asterisk did not connect the test call's caller to {_at(places[0])}", _SOCKET_REMEDY)
+                raise NobodyCame(f"Asterisk did not connect the test call's caller to {_at(places[0])}", SOCKET_REMEDY)
             first.source = Tone(CALLER_HZ)
-            second = await _came(server, ai, first.ended)
+            second = await came(server, ai, first.ended)
             if second is None:
-                raise NobodyCame(f"Asterisk did not connect the test call's AI to {_at(places[1])}", _SOCKET_REMEDY)
+                raise NobodyCame(f"Asterisk did not connect the test call's AI to {_at(places[1])}", SOCKET_REMEDY)
             second.source = Tone(AI_HZ)
             yield Parties(channel, first, second)
         finally:
             await connection.ask(asterisk.hangup(channel))
 
 
-async def _came(server: AudioSocketServer, identity: str, never: asyncio.Event) -> AudioSocketLeg | None:
+async def came(server: AudioSocketServer, identity: str, never: asyncio.Event) -> AudioSocketLeg | None:
     """The leg of that uuid, or None when it will not come."""
     coming = asyncio.create_task(server.leg(identity, within=ANSWER_S))
     ending = asyncio.create_task(never.wait())
@@ -106,7 +106,7 @@ def _at(place: tuple[str, int, str]) -> str:
     return f"AudioSocket {place[0]}:{place[1]}"
 
 
-_SOCKET_REMEDY = (
+SOCKET_REMEDY = (
     "load chan_audiosocket, res_audiosocket and app_dial (`asterisk -rx 'module show like audiosocket'`); where "
     "Asterisk is another machine, media.audiosocket_host must be an address of this one that it reaches"
 )
@@ -136,13 +136,13 @@ async def on_freeswitch(pbx: str, address: esl.Address, profile: str, host: str)
             answer = await connection.job(originate, ANSWER_S)
             if not answer.startswith("+OK"):
                 what = f"the test call to SIP {host}:{phone.port} failed ({answer or 'no reason given'})"
-                raise NobodyCame(what, _SIP_REMEDY)
+                raise NobodyCame(what, SIP_REMEDY)
             async with asyncio.timeout(ANSWER_S):
                 caller, ai = await asyncio.gather(*came.values())
         except TimeoutError:
-            raise NobodyCame(f"FreeSWITCH did not bridge the test call to SIP {host}", _SIP_REMEDY) from None
+            raise NobodyCame(f"FreeSWITCH did not bridge the test call to SIP {host}", SIP_REMEDY) from None
         except VerbRefused as error:
-            raise NobodyCame(f"the test call was refused ({error.why})", _SIP_REMEDY) from None
+            raise NobodyCame(f"the test call was refused ({error.why})", SIP_REMEDY) from None
         else:
             yield Parties(call, caller, ai)
         finally:
@@ -153,7 +153,7 @@ def _deaf(_: freeswitch.Message) -> None:
     """What happens is told to the adapter, on a connection of its own."""
 
 
-_SIP_REMEDY = (
+SIP_REMEDY = (
     "the SIP profile must be able to call this machine: `fs_cli -x 'sofia status'`, sip_profile, a firewall, and where "
     "FreeSWITCH is another machine, media.audiosocket_host must be an address of this one that it reaches"
 )

@@ -15,6 +15,7 @@ SLOW_MS = 3000.0
 """A hundred times what a switch takes: no caller waits so long without wondering."""
 SETTLE_S = 0.4
 """After a switch, before it is counted who hears whom."""
+OVERLOADED = "the PBX or this machine is overloaded: `top` on both, and try again"
 _WINDOW_MS = tones.WINDOW_S * 1000
 
 Shares = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -87,6 +88,8 @@ class Tested:
     faults: Sequence[Wrong]
     times: Times | None = None
     heard: Shares = field(default_factory=dict)
+    whom: str = ""
+    """The AI that took a call to the site's own number, and how its leg is called there."""
 
 
 def heard(ears: Ears, at: Moments) -> Shares:
@@ -129,17 +132,16 @@ def faults(kind: Kind, shares: Shares, measured: Times) -> Sequence[Wrong]:
         if found:
             causes: dict[str, list[str]] = {}
             for about, what in found.items():
-                causes.setdefault(_remedy(kind, *about), []).append(what)
-            return [Wrong(f"{_WHEN[phase]} {', '.join(told)}", remedy) for remedy, told in causes.items()]
+                causes.setdefault(remedy(kind, *about), []).append(what)
+            return [Wrong(f"{_WHEN[phase]} {', '.join(told)}", helps) for helps, told in causes.items()]
     slow = {"the agent was heard": measured.agent_heard, "the AI was silent": measured.ai_silent}
     slow["the AI was heard again"] = measured.ai_back
-    remedy = "the PBX or this machine is overloaded: `top` on both, and try again"
-    return [Wrong(f"{what} only after {ms:.0f} ms", remedy) for what, ms in slow.items() if ms and ms > SLOW_MS]
+    return [Wrong(f"{what} only after {ms:.0f} ms", OVERLOADED) for what, ms in slow.items() if ms and ms > SLOW_MS]
 
 
 def refused(kind: Kind, why: str) -> Wrong:
     """The PBX did not let the agent in."""
-    return Wrong(f"the takeover failed ({why})", _remedy(kind, *NOBODY_CAME))
+    return Wrong(f"the takeover failed ({why})", remedy(kind, *NOBODY_CAME))
 
 
 _About = tuple[str, str, str]
@@ -157,7 +159,8 @@ def _unlike(phase: str, shares: Mapping[str, Mapping[str, float]]) -> Iterator[t
                 yield f"{NAMES[listener]} {verb} {NAMES[speaker]}{part}", (phase, listener, speaker)
 
 
-def _remedy(kind: Kind, phase: str, listener: str, speaker: str) -> str:
+def remedy(kind: Kind, phase: str, listener: str, speaker: str) -> str:
+    """What helps where in this phase the listener hears the speaker and should not, or should and does not."""
     table = _REMEDIES[kind]
     if (phase, listener, speaker) == ("takeover", "agent", "ai"):
         listener = "caller"  # who is muted, is muted for both
