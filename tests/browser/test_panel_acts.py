@@ -110,6 +110,7 @@ async def test_the_whole_flow_by_keyboard_alone(page: Page, stub: PanelStub) -> 
     await expect(page.get_by_test_id("call-row")).to_have_count(1)
     await press("j")
     await expect(page.get_by_role("heading", name="Maria Keller")).to_be_visible()
+    await expect(page.get_by_test_id("call-chosen")).to_have_text("Selected: Maria Keller with Aurora")
     await press("1")  # opens the line by itself, microphone permission included
     await banner(page, "listen")
     assert await stub.loudest(1.5) < AUDIBLE, "the microphone is heard while only listening"

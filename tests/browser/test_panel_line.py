@@ -111,6 +111,17 @@ async def test_a_listener_goes_off_duty_with_one_click_and_a_speaker_learns_why_
     await expect(page.get_by_test_id("banner")).to_contain_text("OFF DUTY")
 
 
+async def test_the_check_does_not_say_that_nobody_hears_to_somebody_who_is_heard(page: Page, stub: PanelStub) -> None:
+    await take_over(page, stub)
+    await page.keyboard.press("q")
+    await expect(page.get_by_test_id("toast")).to_contain_text("Somebody hears you now.")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await page.keyboard.press("1")
+    await banner(page, "listen")
+    await page.keyboard.press("q")
+    await expect(page.get_by_role("dialog")).to_contain_text("Nobody hears you")
+
+
 async def test_a_line_of_another_window_is_moved_only_on_demand(page: Page, stub: PanelStub) -> None:
     stub.fail("POST", "/legs", 409, "leg-exists", leg="another window's")
     await page.get_by_test_id("duty-on").click()

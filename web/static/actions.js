@@ -15,6 +15,7 @@ import {
   name,
   selectedCall,
   speaker,
+  speaks,
 } from "./derive.js";
 import { recallDevices } from "./devices.js";
 import { goOffDuty, goOnDuty } from "./duty.js";
@@ -252,6 +253,12 @@ export function askTransfer() {
 
 /** @param {string} id @param {string} to */
 export const transfer = (id, to) => waiting({ kind: "transfer", call: id }, () => api.transfer(id, to));
+
+/** It asks for a spoken sentence, and may play a tone: not where somebody would hear that. */
+export function openCheck() {
+  if (speaks(mine(store.state)?.mode)) return notice("info", t("why.heard"));
+  store.dispatch({ type: "dialog", dialog: { kind: "check" } });
+}
 
 export function openKeypad() {
   const one = mine(store.state);

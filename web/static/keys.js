@@ -77,7 +77,7 @@ export const SHORTCUTS = [
     name: "check",
     keys: ["q"],
     shown: ["Q"],
-    run: () => store.dispatch({ type: "dialog", dialog: { kind: "check" } }),
+    run: actions.openCheck,
   },
   { name: "down", keys: ["j", "ArrowDown"], shown: ["J", "↓"], run: () => move(1) },
   { name: "up", keys: ["k", "ArrowUp"], shown: ["K", "↑"], run: () => move(-1) },

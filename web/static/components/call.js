@@ -22,6 +22,8 @@ class Call extends Part {
     this.facts = h("ul", { class: "facts" });
     this.timer = h("span", { class: "timer figures" });
     this.ended = h("p", { class: "ended", role: "status" });
+    /** Said when another call is chosen by a key, which moves no focus. */
+    this.chosen = h("p", { class: "unseen", role: "status", "data-testid": "call-chosen" });
     this.notes = h("ul", { class: "notes" });
     this.body = h(
       "section",
@@ -55,7 +57,7 @@ class Call extends Part {
       h("p", {}, t("nothing.text")),
       h("p", { class: "hint" }, icon("headphones"), t("nothing.headset")),
     );
-    this.content = [document.createElement("tk-wrapup"), this.body, this.empty];
+    this.content = [document.createElement("tk-wrapup"), this.chosen, this.body, this.empty];
     everySecond(() => this.tick());
   }
 
@@ -64,8 +66,9 @@ class Call extends Part {
     const call = selectedCall(state);
     show(this.body, call !== null);
     show(this.empty, call === null);
-    if (!call) return;
+    if (!call) return say(this.chosen, "");
     const title = clean(name(call)) || t("caller.unknown");
+    say(this.chosen, t("call.chosen", { caller: title, ai: clean(call.ai.name) }));
     say(this.heading, title);
     const number = clean(call.caller.number);
     say(this.number, number === title ? "" : number);

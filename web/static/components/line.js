@@ -1,6 +1,7 @@
 // @ts-check
 // The own line: microphone check before duty, level, voice cleaning and quality on duty.
 
+import * as actions from "../actions.js";
 import { setSuppression } from "../agentleg.js";
 import { chooseMicrophone } from "../devices.js";
 import * as duty from "../duty.js";
@@ -48,7 +49,7 @@ class OwnLine extends Part {
     this.level = meter();
     this.micIcon = icon("mic-off");
     this.verdict = h("p", { class: "verdict", role: "status" });
-    this.test = act("stethoscope", t("mic.test"), "Q", check, { "data-testid": "mic-test" });
+    this.test = act("stethoscope", t("mic.test"), "Q", actions.openCheck, { "data-testid": "mic-test" });
     this.on_ = act("headset", t("duty.on"), "D", duty.goOnDuty, { class: "primary", "data-testid": "duty-on" });
     this.off = act("headset", t("duty.off"), "D", duty.goOffDuty, { "data-testid": "duty-off" });
     this.suppression = toggle("suppression", t("suppression"), () => setSuppression(!store.state.line.suppression));
@@ -240,8 +241,6 @@ const table = (list, facts) =>
 
 /** @param {Way} way */
 const told = ({ loss, jitter }) => (loss === null || jitter === null ? "" : t("quality.way", { loss, jitter }));
-
-const check = () => store.dispatch({ type: "dialog", dialog: { kind: "check" } });
 
 /** @param {string} name */
 function wave(name) {
