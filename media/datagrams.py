@@ -18,7 +18,7 @@ _AT_ONCE = 64
 _LATEST = 2.0
 "Seconds a datagram can have waited; more is a step of the wall clock, which the kernel's note is of."
 _TIMESTAMPNS = 35
-"SO_TIMESTAMPNS and SCM_TIMESTAMPNS of Linux (asm-generic/socket.h); Python has no name for them before 3.14."
+"SO_TIMESTAMPNS of Linux (asm-generic/socket.h), for which Python has no name. Nothing else comes as a note."
 _TIME = struct.Struct("@ll")
 _NOTE = socket.CMSG_SPACE(_TIME.size)
 
@@ -93,9 +93,8 @@ class Datagrams(asyncio.DatagramTransport):
 def _moment(notes: list[tuple[int, int, bytes]]) -> float:
     """When the datagram with these notes of the kernel came, monotonic seconds; now where there are none."""
     now = time.monotonic()
-    for level, kind, data in notes:
-        if level == socket.SOL_SOCKET and kind == _TIMESTAMPNS:
-            seconds, nanoseconds = _TIME.unpack(data)
-            waited = time.time() - seconds - nanoseconds * 1e-9
-            return now - waited if 0 < waited < _LATEST else now
-    return now
+    if not notes:
+        return now
+    seconds, nanoseconds = _TIME.unpack(notes[0][2])
+    waited = time.time() - seconds - nanoseconds * 1e-9
+    return now - waited if 0 < waited < _LATEST else now

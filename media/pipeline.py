@@ -96,40 +96,46 @@ def process(voices: Sequence[Voice], frames: Sequence[Frame]) -> list[Frame]:
     if len(voices) != len(frames):
         raise ValueError(f"{len(frames)} frames for {len(voices)} voices: one each")
     out = list(frames)
+    plain: list[int] = []
     by_kind: dict[Suppressor, list[int]] = {}
     for at, voice in enumerate(voices):
         if voice.enabled:
             by_kind.setdefault(voice.suppressor, []).append(at)
         else:
+            plain.append(at)
             voice.heard(voice.vad(frames[at]))
     for places in by_kind.values():
         for start in range(0, len(places), _LARGEST):
             batch = places[start : start + _LARGEST]
-            cleaned = _clean(
-                [voices[at] for at in batch], np.concatenate([frames[at] for at in batch]).reshape(len(batch), -1)
-            )
-            for at, frame in zip(batch, cleaned, strict=True):
+            together, sound = [voices[at] for at in batch], to_sound(_rows([frames[at] for at in batch]))
+            cleaned = _clean(together, sound)
+            _measure(together, _powers(sound), _powers(cleaned))
+            for at, frame in zip(batch, to_frame(cleaned), strict=True):
                 out[at] = frame
-    if voices:
-        for voice, before, after in zip(voices, _powers(frames), _powers(out), strict=True):
-            voice.before.add(before)
-            voice.after.add(after)
+    if plain:
+        powers = _powers(to_sound(_rows([frames[at] for at in plain])))
+        _measure([voices[at] for at in plain], powers, powers)
     return out
 
 
-def _clean(voices: list[Voice], frames: Frame) -> Frame:
+def _clean(voices: list[Voice], frames: Sound) -> Sound:
     """(sessions, 320) -> (sessions, 320)."""
     batch = Batch.of(voices)
-    sound = voices[0].suppressor.process(batch.states, to_sound(frames))
+    sound = voices[0].suppressor.process(batch.states, frames)
     heard = [voice.vad.hops(frame) for voice, frame in zip(voices, to_frame(sound), strict=True)]
     speech = np.array(heard)
     for hop in range(speech.shape[1]):
         piece = slice(hop * HOP, (hop + 1) * HOP)
         sound[:, piece] = gain.control(batch.loudness, sound[:, piece], speech[:, hop])
-    out = to_frame(gain.limit(batch.loudness, sound))
     for voice, speech_of_it in zip(voices, heard, strict=True):
         voice.heard(any(speech_of_it))
-    return out
+    return gain.limit(batch.loudness, sound)
+
+
+def _measure(voices: list[Voice], before: list[float], after: list[float]) -> None:
+    for voice, came, went in zip(voices, before, after, strict=True):
+        voice.before.add(came)
+        voice.after.add(went)
 
 
 def _rows(rows: "Sequence[npt.NDArray[Sample]]") -> "npt.NDArray[Sample]":
@@ -137,8 +143,7 @@ def _rows(rows: "Sequence[npt.NDArray[Sample]]") -> "npt.NDArray[Sample]":
     return np.concatenate(rows).reshape(len(rows), -1)
 
 
-def _powers(frames: Sequence[Frame]) -> list[float]:
-    """Mean power of each, full scale 1.0."""
-    sound = to_sound(_rows(frames))
+def _powers(sound: Sound) -> list[float]:
+    """Mean power of each row, full scale 1.0."""
     powers: list[float] = (np.einsum("ij,ij->i", sound, sound) / sound.shape[1]).tolist()
     return powers

@@ -75,19 +75,25 @@ class _Connection(aioice.Connection):
         self.on_rtp = on_rtp
         self.rtcp_arrived: float | None = None
         "When the latest came, monotonic seconds, where that is known."
-        self._turns: CandidatePair | None = None
+        self._pair: CandidatePair | None = None
+        self._turns: Datagrams | None = None
 
     def read(self) -> None:
         """Hands over what waits on the socket in use, which nothing else reads from now on; the others stay awake, as
         a browser moves to another pair while it is connected."""
-        pair = self._nominated.get(1)
-        if pair is not self._turns:
-            for one, begin in ((self._turns, Datagrams.take_at_once), (pair, Datagrams.take_turns)):
-                if one is not None and isinstance(one.protocol.transport, Datagrams):
-                    begin(one.protocol.transport)
-            self._turns = pair
-        if pair is not None and isinstance(pair.protocol.transport, Datagrams):
-            pair.protocol.transport.read()
+        if (pair := self._nominated.get(1)) is not self._pair:
+            self._pair = pair
+            self._take_turns()
+        if self._turns is not None:
+            self._turns.read()
+
+    def _take_turns(self) -> None:
+        before, now = self._turns, self._pair.protocol.transport if self._pair is not None else None
+        self._turns = now if isinstance(now, Datagrams) else None  # a relay's is aioice's own
+        if before is not None:
+            before.take_at_once()
+        if self._turns is not None:
+            self._turns.take_turns()
 
     async def gather_candidates(self) -> None:
         if self._local_candidates_start:
@@ -251,11 +257,11 @@ class FastPeer:
         """See `peer.Peer`."""
         payload = self._encoder.encode(frame)
         self._timestamp = (self._origin + timestamp) & 0xFFFFFFFF
-        packet = rtp.Rtp(self._offer.opus, self._sequence, self._timestamp, self._ssrc, payload)
+        packet = rtp.build(rtp.Rtp(self._offer.opus, self._sequence, self._timestamp, self._ssrc, payload))
         self._sequence = (self._sequence + 1) & 0xFFFF
         self.packets_out += 1
         self._octets += len(payload)
-        self._transmit(self._dtls._tx_srtp.protect(rtp.build(packet)))  # noqa: SLF001  see the module docstring
+        self._transmit(self._dtls._tx_srtp.protect(packet))  # noqa: SLF001  see the module docstring
 
     def report(self) -> None:
         """A sender report with what we know of the microphone stream.
