@@ -167,11 +167,22 @@ async def test_a_denied_microphone_is_explained_and_can_be_allowed_afterwards(st
         await expect(fault).to_contain_text("Allow it by the symbol in the address bar")
         await expect(page.get_by_test_id("duty-state")).to_have_text("Off duty")
         assert [path for _, path, _ in stub.asked if path.startswith("/legs")] == []
+        await expect(page.get_by_test_id("toast")).to_have_count(0)  # said once, where what helps stands
         await page.context.grant_permissions(["microphone"])
         await fault.get_by_role("button", name="Try again").click()
         await expect(fault).to_have_count(0)
         await page.get_by_test_id("duty-on").click()
         await expect(page.get_by_test_id("duty-off")).to_be_visible()
+
+
+async def test_a_microphone_that_another_program_holds_is_not_said_to_be_missing(page: Page, stub: PanelStub) -> None:
+    await page.evaluate(
+        """() => { navigator.mediaDevices.getUserMedia = () =>
+            Promise.reject(new DOMException("Could not start audio source", "NotReadableError")); }"""
+    )
+    await page.get_by_test_id("duty-on").click()
+    await expect(page.get_by_test_id("fault")).to_contain_text("another program may be using it")
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
 
 
 async def test_a_machine_whose_sound_output_never_starts_still_goes_on_duty(page: Page, stub: PanelStub) -> None:

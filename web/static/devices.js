@@ -4,7 +4,7 @@
 import { leg } from "./agentleg.js";
 import { t } from "./messages.js";
 import { meters } from "./meter.js";
-import { failed, notice } from "./notices.js";
+import { failed, noMicrophone, notice } from "./notices.js";
 import { LegError } from "./rtc.js";
 import { store } from "./store.js";
 
@@ -20,6 +20,7 @@ export function recallDevices() {
 /** Asks for the microphone and shows its level. @param {string} [device] */
 export async function openMicrophone(device = store.state.line.device) {
   let opened;
+  if (store.state.line.mic !== "ok") store.dispatch({ type: "line", facts: { mic: "none" } }); // asked for anew
   try {
     opened = await leg.microphone(device);
   } catch (error) {
@@ -55,8 +56,7 @@ export async function chooseSpeaker(speaker) {
 
 /** @param {unknown} error */
 function micFailed(error) {
-  const why = error instanceof LegError ? error.why : "";
-  store.dispatch({ type: "line", facts: { mic: why === "denied" ? "denied" : "missing" } });
+  store.dispatch({ type: "line", facts: { mic: noMicrophone(error) ?? "busy" } });
   return error;
 }
 
@@ -83,5 +83,5 @@ leg.addEventListener("devices", async () => {
   if (store.state.line.mic === "none") return;
   store.dispatch({ type: "line", facts: { devices: await leg.devices("audioinput") } });
   await findSpeakers();
-  if (store.state.line.mic === "gone" || store.state.line.mic === "missing") await openMicrophone().catch(() => {}); // the banner keeps saying it
+  if (["gone", "missing", "busy"].includes(store.state.line.mic)) await openMicrophone().catch(() => {}); // the faults keep saying it
 });

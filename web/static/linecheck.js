@@ -42,18 +42,21 @@ export const UNKNOWN = {
 };
 
 /** @param {Facts} facts @returns {Finding[]} one for each question, in the order asked */
-export const findings = (facts) => [
-  { key: "mic", ...microphone(facts) },
-  { key: "level", ...level(facts) },
-  { key: "noise", ...noise(facts) },
-  { key: "echo", ...echo(facts) },
-  { key: "line", ...line(facts) },
-  { key: "delay", ...delay(facts) },
-];
+export const findings = (facts) => {
+  // Without a microphone nothing else is asked: "one moment" would be for ever.
+  const found = facts.mic === "" || facts.mic === "ok" ? { level, noise, echo, line, delay } : UNASKED;
+  return [
+    { key: "mic", ...microphone(facts) },
+    ...Object.entries(found).map(([key, answer]) => ({ key, ...answer(facts) })),
+  ];
+};
 
 /** @typedef {Omit<Finding, "key">} Answer */
 /** @type {Answer} */
 const WAITING = { tone: "wait", text: "check.waiting" };
+/** @type {() => Answer} */
+const unasked = () => ({ tone: "wait", text: "check.unasked" });
+const UNASKED = { level: unasked, noise: unasked, echo: unasked, line: unasked, delay: unasked };
 
 /** @param {Facts} facts @returns {Answer} */
 function microphone({ mic, label }) {

@@ -6,7 +6,7 @@ import { t } from "./messages.js";
 import { LegError } from "./rtc.js";
 import { store } from "./store.js";
 
-/** @import {Notice} from "./types.js" */
+/** @import {MicFault, Notice} from "./types.js" */
 
 const NOTICE_MS = 6000;
 /** Why something was refused has to be there when an agent who looked at the transcript looks up again. */
@@ -28,9 +28,16 @@ export function failed(error) {
     if (error.slug === "not-logged-in") return toLogin();
     return notice("error", error.sentence, error.slug === "network");
   }
+  if (noMicrophone(error)) return; // a fault of the line, and said there, with what helps
   if (error instanceof LegError) return notice("error", t(`leg.${error.why}`), true);
   notice("error", t("problem.panel", { detail: String(error) }), true);
   throw error;
+}
+
+/** Why the browser gives no microphone, if that is what went wrong. @param {unknown} error @returns {MicFault|null} */
+export function noMicrophone(error) {
+  const why = error instanceof LegError ? error.why : "";
+  return why === "insecure" || why === "denied" || why === "missing" || why === "busy" ? why : null;
 }
 
 export const toLogin = () => location.assign("/login");

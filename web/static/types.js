@@ -59,13 +59,15 @@
  *   | {kind: "leg", leg: string, up: boolean, why: string}} Change
  */
 
+/** @typedef {"insecure"|"denied"|"missing"|"busy"} MicFault why the browser gives no microphone */
+
 /**
  * What the agent's own line is doing.
  * @typedef {object} Line
  * @property {"off"|"testing"|"opening"|"up"|"lost"} state
  * @property {string|null} id the server's leg id
  * @property {boolean} heard the server hears our packets
- * @property {"none"|"ok"|"denied"|"missing"|"gone"} mic
+ * @property {"none"|"ok"|MicFault|"gone"} mic
  * @property {string} micLabel
  * @property {string} device chosen input device, empty for the default
  * @property {{id: string, label: string}[]} devices

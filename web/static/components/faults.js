@@ -10,6 +10,11 @@ import { t } from "../messages.js";
 /** @import {State} from "../types.js" */
 /** @typedef {{id: string, kind: string, text: string, act?: {label: string, run: () => unknown}}} Fault */
 
+const MICROPHONE = {
+  ...{ denied: "fault.mic-denied", missing: "fault.mic-missing", gone: "fault.mic-gone" },
+  ...{ insecure: "leg.insecure", busy: "leg.busy" },
+};
+
 /** @param {State} state @returns {Fault[]} */
 function faults(state) {
   /** @type {Fault[]} */
@@ -30,27 +35,10 @@ function faults(state) {
     if (!line.flow.out) found.push({ id: "flow out", kind: "flow", text: t("fault.not-sending") });
     else if (!line.flow.in && !one.hold) found.push({ id: "flow in", kind: "flow", text: t("fault.not-receiving") });
   }
-  if (line.mic === "denied")
-    found.push({
-      id: "microphone",
-      kind: "microphone",
-      text: t("fault.mic-denied"),
-      act: { label: t("fault.retry"), run: testMicrophone },
-    });
-  if (line.mic === "missing")
-    found.push({
-      id: "microphone",
-      kind: "microphone",
-      text: t("fault.mic-missing"),
-      act: { label: t("fault.retry"), run: testMicrophone },
-    });
-  if (line.mic === "gone")
-    found.push({
-      id: "microphone",
-      kind: "microphone",
-      text: t("fault.mic-gone"),
-      act: { label: t("fault.retry"), run: testMicrophone },
-    });
+  if (line.mic !== "none" && line.mic !== "ok") {
+    const act = { label: t("fault.retry"), run: testMicrophone };
+    found.push({ id: `microphone ${line.mic}`, kind: "microphone", text: t(MICROPHONE[line.mic]), act });
+  }
   return found;
 }
 

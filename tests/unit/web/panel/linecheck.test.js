@@ -34,8 +34,6 @@ test("a good headset on a good line passes every question", () => {
 test("each cause has its own remedy, and spoils no other question", () => {
   /** @type {[Partial<Facts>, string, string][]} */
   const cases = [
-    [{ mic: "denied" }, "mic", "fault.mic-denied"],
-    [{ mic: "busy" }, "mic", "leg.busy"],
     [{ reading: { ...READING, clipped: true } }, "level", "check.clipping"],
     [{ reading: { ...READING, rms: -62 }, spoken: false }, "level", "check.quiet"],
     [{ reading: { ...READING, floor: -30 } }, "noise", "check.noise.bad"],
@@ -51,6 +49,13 @@ test("each cause has its own remedy, and spoils no other question", () => {
     assert.equal(text(facts, key), wanted);
     assert.equal(tones(facts).filter((tone) => tone !== "good").length, 1, wanted);
   }
+});
+
+test("without a microphone nothing else is waited for", () => {
+  assert.equal(text({ mic: "denied" }, "mic"), "fault.mic-denied");
+  assert.equal(text({ mic: "busy" }, "mic"), "leg.busy");
+  const others = findings({ ...UNKNOWN, mic: "denied" }).slice(1);
+  assert.deepEqual(new Set(others.map((one) => one.text)), new Set(["check.unasked"]));
 });
 
 test("a switched-off microphone is told from a quiet one", () => {
