@@ -94,6 +94,29 @@ async def test_the_list_says_whose_words_the_last_ones_are_and_who_lets_wait(pag
     await expect(page.get_by_test_id("banner")).to_contain_text("The AI handles 0 calls.")
 
 
+async def test_who_searches_opens_what_is_found_with_enter(page: Page, stub: PanelStub) -> None:
+    for name in ("Maria Keller", "Jonas Wirth"):
+        await stub.update(stub.add_call("+49 30 5550142", name))
+    await page.keyboard.press("/")
+    await page.keyboard.type("jonas")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Jonas Wirth")).to_be_visible()
+    await page.keyboard.press("1")  # a mode, no letter any more
+    await banner(page, "listen")
+
+
+async def test_a_colleague_who_speaks_is_in_who_hears_whom(page: Page, stub: PanelStub) -> None:
+    call = stub.add_call("+49 30 5550142", "Maria Keller")
+    await stub.update(call)
+    await select(page, call)
+    words = page.get_by_test_id("hearing-words")
+    await expect(words).to_be_hidden()
+    await stub.colleague(call, "Ben Ortiz", "takeover")
+    await expect(words).to_have_text("Maria Keller and Ben Ortiz hear each other. Aurora listens.")
+    await page.get_by_test_id("mode-monitor").click()
+    await expect(words).to_have_text("You hear Maria Keller and Ben Ortiz. Nobody hears you.")
+
+
 async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
     """What costs a frame is counted: elements touched a change. How long a frame takes is `tests.bench.frames`."""
     calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]

@@ -50,6 +50,20 @@ async def test_without_a_session_the_panel_leads_to_the_login(browser: Browser, 
         await page.wait_for_url(f"{stub.url}/login")
 
 
+async def test_who_is_thrown_out_is_told_why_and_who_logs_out_is_not(page: Page, stub: PanelStub) -> None:
+    stub.logged_in = False
+    await stub.cut_events()
+    await page.wait_for_url(f"{stub.url}/login")
+    await expect(page.get_by_test_id("login-error")).to_have_text("Your session has ended. Please log in again.")
+    await page.get_by_test_id("login-username").fill("anna")
+    await page.get_by_test_id("login-password").fill("correct horse")
+    await page.keyboard.press("Enter")
+    await page.get_by_test_id("logout").click()
+    await page.wait_for_url(f"{stub.url}/login")
+    await expect(page.get_by_test_id("login-submit")).to_have_text("Log in")
+    await expect(page.get_by_test_id("login-error")).to_be_hidden()
+
+
 async def test_tab_reaches_every_action_of_a_live_agent(page: Page, stub: PanelStub) -> None:
     await take_over(page, stub)
     other = stub.add_call("+49 30 5550143", "Jonas Wirth")

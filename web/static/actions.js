@@ -234,6 +234,13 @@ export async function release(note) {
   return waiting({ kind: "release", call: one.call }, () => api.release(one.id, note.trim()));
 }
 
+/** Leaves a call as a listener; who speaks gives it back. */
+export function leave() {
+  const one = mine(store.state);
+  if (holdsTheFloor(one?.mode)) return notice("info", t("why.return-first"));
+  if (one) return release("");
+}
+
 export async function toggleHold() {
   const one = mine(store.state);
   if (!one || !holdsTheFloor(one.mode)) return;

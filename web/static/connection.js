@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { t } from "./messages.js";
-import { notice, refused, toLogin } from "./notices.js";
+import { notice, refused, sessionOver } from "./notices.js";
 import { Events } from "./socket.js";
 import { store } from "./store.js";
 
@@ -13,7 +13,7 @@ export const events = new Events({
   link: linkChanged,
   rtt: (ms) => store.dispatch({ type: "rtt", ms }),
   slept: (ms) => notice("error", t("watch.slept", { n: Math.round(ms / 1000) }), true),
-  refused: toLogin,
+  refused: sessionOver,
   message: (message) => {
     if (message.type === "snapshot" || message.type === "delta") store.dispatch(message);
   },
@@ -25,5 +25,5 @@ function linkChanged(up, retryAt) {
   store.dispatch({ type: "link", up, retryAt });
   if (up && was.ever && !was.up) notice("good", t("link.back"));
   // A handshake refused for lack of a session looks like any other loss; ask plainly.
-  if (!up) api.session().catch((error) => refused(error, "not-logged-in") && toLogin());
+  if (!up) api.session().catch((error) => refused(error, "not-logged-in") && sessionOver());
 }

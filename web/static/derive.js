@@ -198,7 +198,7 @@ export function hears(mode, { open, hold = false, otherSpeaks = false, deaf: shu
   if (!alone) paths.add("ai>caller");
   if (mode) {
     if (!hold) paths.add("caller>me");
-    if (mode !== "takeover" && !hold) paths.add("ai>me");
+    if (!alone && !hold) paths.add("ai>me");
     if (open && mode !== "monitor" && !(shut && alone)) paths.add("me>ai");
     if (open && holdsTheFloor(mode)) paths.add("me>caller");
   }

@@ -49,8 +49,7 @@ export const SHORTCUTS = [
     name: "leave",
     keys: ["l"],
     shown: ["L"],
-    run: () =>
-      mine(store.state)?.mode === "monitor" || mine(store.state)?.mode === "whisper" ? actions.release("") : null,
+    run: actions.leave,
   },
   {
     name: "mute",

@@ -40,3 +40,8 @@ form.addEventListener("submit", async (event) => {
 await words;
 for (const element of document.querySelectorAll("[data-text]"))
   element.textContent = t(/** @type {HTMLElement} */ (element).dataset.text ?? "");
+if (sessionStorage.getItem("takeover.ended") !== null) {
+  sessionStorage.removeItem("takeover.ended");
+  error.textContent = t("login.ended");
+  error.hidden = false;
+}

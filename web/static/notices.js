@@ -25,7 +25,7 @@ export function notice(tone, text, sticky = false) {
 /** Tells what went wrong; a fault of the panel itself also reaches the console. @param {unknown} error */
 export function failed(error) {
   if (error instanceof Problem) {
-    if (error.slug === "not-logged-in") return toLogin();
+    if (error.slug === "not-logged-in") return sessionOver();
     return notice("error", error.sentence, error.slug === "network");
   }
   if (noMicrophone(error)) return; // a fault of the line, and said there, with what helps
@@ -41,6 +41,12 @@ export function noMicrophone(error) {
 }
 
 export const toLogin = () => location.assign("/login");
+
+/** The session is over though nobody logged out here: the login page says so to whom it was in the middle of something. */
+export function sessionOver() {
+  if (store.state.me) sessionStorage.setItem("takeover.ended", "");
+  toLogin();
+}
 
 /** Whether an answer was a refusal of this kind. @param {unknown} error @param {...string} slugs @returns {error is Problem} */
 export const refused = (error, ...slugs) => error instanceof Problem && slugs.includes(error.slug);

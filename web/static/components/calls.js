@@ -27,6 +27,7 @@ class Calls extends Part {
       on: {
         input: (/** @type {Event} */ event) =>
           store.dispatch({ type: "filter", text: /** @type {HTMLInputElement} */ (event.target).value }),
+        keydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.first(),
       },
     });
     this.queue = only("queue");
@@ -83,6 +84,14 @@ class Calls extends Part {
       state.only.ai,
     );
     attribute(this.who, "data-on", state.only.who ? "true" : null);
+  }
+
+  /** Who searched and found opens it with Enter; the keys then belong to the call. */
+  first() {
+    const [found] = ordered(store.state);
+    if (!found) return;
+    this.filter.blur();
+    actions.select(found.id);
   }
 
   tick() {

@@ -34,7 +34,7 @@ class Dock extends Part {
     this.guidance = field("coach", "coach-text");
     const send = { "data-testid": "coach-submit", title: t("coach.submit") };
     this.coach = form(() => this.send(), this.guidance, act("message-square-text", t("coach.submit"), "C", null, send));
-    this.leave = act("log-out", t("leave"), "L", () => actions.release(""), { "data-testid": "leave" });
+    this.leave = act("log-out", t("leave"), "L", actions.leave, { "data-testid": "leave" });
     this.mute = act("mic", "", "U", () => setMuted(!store.state.line.muted), { "data-testid": "mute" });
     this.hold = act("pause", "", "H", actions.toggleHold, { "data-testid": "hold" });
     this.keypad = small("grip", t("act.keypad"), "P", actions.openKeypad, "keypad");

@@ -2,7 +2,7 @@
 // Who hears whom now, as a picture of three people and six paths, with a sentence for those who do not see it.
 
 import { deaf, hears, micOpen, mine, name, selectedCall, speaker } from "../derive.js";
-import { attribute, clean, h, iconRef, Part, say, svg } from "../dom.js";
+import { attribute, clean, h, iconRef, Part, say, show, svg } from "../dom.js";
 import { t } from "../messages.js";
 
 /** @import {State} from "../types.js" */
@@ -50,8 +50,10 @@ class Hearing extends Part {
       ...Object.values(this.paths),
       ...nodes,
     );
+    /** Where a colleague speaks, whom the picture does not have. */
+    this.words = h("p", { class: "hint", "aria-hidden": "true", "data-testid": "hearing-words" });
     this.content = [
-      h("section", { class: "card" }, h("h3", {}, t("hearing.title")), /** @type {any} */ (this.picture)),
+      h("section", { class: "card" }, h("h3", {}, t("hearing.title")), /** @type {any} */ (this.picture), this.words),
     ];
   }
 
@@ -91,23 +93,24 @@ class Hearing extends Part {
       me: here ? (open ? t("hearing.you-open") : t("hearing.you-closed")) : t("hearing.you-out"),
     };
     for (const [who, text] of Object.entries(names)) say(/** @type {Element} */ (this.labels?.[who]), text);
-    attribute(
-      this.picture,
-      "aria-label",
-      t(sentence(here, otherSpeaks, deaf(state, call)), {
-        caller: clean(name(call)),
-        ai: clean(call.ai.name),
-        agent: clean(floor?.agent_name),
-      }),
-    );
+    const told = t(sentence(here, otherSpeaks, deaf(state, call)), {
+      caller: clean(name(call)) || t("caller.unknown"),
+      ai: clean(call.ai.name),
+      agent: clean(floor?.agent_name),
+    });
+    attribute(this.picture, "aria-label", told);
+    say(this.words, told);
+    show(this.words, otherSpeaks);
   }
 }
 
 /** @param {import("../types.js").Engagement|null} here @param {boolean} otherSpeaks @param {boolean} shut */
 function sentence(here, otherSpeaks, shut) {
   if (here?.hold) return "hearing.hold";
-  if (shut && (here?.mode === "takeover" || otherSpeaks)) return here ? "hearing.takeover-deaf" : "hearing.other-deaf";
-  return `hearing.${here ? here.mode : otherSpeaks ? "other" : "none"}`;
+  if (otherSpeaks && here) return `hearing.other.${shut ? "monitor" : here.mode}`;
+  if (otherSpeaks) return shut ? "hearing.other-deaf" : "hearing.other";
+  if (shut && here?.mode === "takeover") return "hearing.takeover-deaf";
+  return `hearing.${here ? here.mode : "none"}`;
 }
 
 /** @param {string} text */

@@ -13,6 +13,11 @@ test("an AI that is to hear nothing hears nobody while a person speaks in its pl
   assert.ok(hears(null, { open: false, deaf: true }).has("caller>ai"));
 });
 
+test("who listens to a colleague does not hear the AI, which is silent", () => {
+  assert.deepEqual([...hears("monitor", { open: false, otherSpeaks: true })].sort(), ["caller>ai", "caller>me"]);
+  assert.ok(hears("monitor", { open: false }).has("ai>me"));
+});
+
 test("the microphone is open only in a speaking mode that nobody has asked to leave, or on the way into one", () => {
   /** @type {Phase[]} */
   const phases = ["connecting", "active", "switching", "releasing", "ended"];
