@@ -106,6 +106,10 @@ def _remedy(kind: str, context: dict[str, Any], message: str) -> str:
             return f"say {context['discriminator']}"
         case "value_error":
             return str(context["error"])
+        case "tuple_type" | "list_type":
+            return "give a list, like [one, other]"
+        case "string_type":
+            return "give a text, in quotes"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "it must be an object with named fields"
     return message.replace("Input should", "it should", 1)

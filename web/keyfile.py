@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 _BYTES = 32
@@ -13,15 +14,27 @@ class KeyUnusable(Exception):
 
 def read_or_make(path: Path) -> bytes:
     """The key. Raises `KeyUnusable`: a lost key is not replaced silently, as the old chain could not be verified."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return read(path)
-    except OSError as error:
-        raise KeyUnusable(f"audit.key_file: {str(path)!r} cannot be made ({error.strerror})") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(_BYTES) + "\n")
+    if not path.exists():
+        _make(path)
     return read(path)
+
+
+def _make(path: Path) -> None:
+    """Whole or not at all: a disk that is full, or a crash, must leave no empty file that looks like a lost key."""
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # somebody else has made it in the same moment: that one counts
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "make room on its disk, or let the service's user write to its folder"
+        raise KeyUnusable(f"audit.key_file: {str(path)!r} cannot be made ({error.strerror}); {remedy}") from None
 
 
 def read(path: Path) -> bytes:

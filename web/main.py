@@ -7,6 +7,7 @@ call back meanwhile); a failure of one engagement, leg or client ends only that.
 import asyncio
 import contextlib
 import gc
+import re
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -228,9 +229,21 @@ def _prepare_folder(folder: Path) -> None:
 def _instance(folder: Path) -> str:
     """Names this service towards the PBXs, the same after a restart: what it left there is recognised as its own."""
     path = folder / "instance"
-    if not path.exists():
-        path.write_text(secrets.token_hex(4) + "\n", encoding="ascii")
-    return path.read_text(encoding="ascii").strip()
+    try:
+        known = path.read_text(encoding="ascii").strip() if path.exists() else ""
+        if not known:  # not even the first start came to its end
+            known = secrets.token_hex(4)
+            draft = path.with_name(".instance")
+            draft.write_text(known + "\n", encoding="ascii")
+            draft.replace(path)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise StartFailed(
+            f"data_dir: {str(path)!r} cannot be read or made ({why}); make room, or put it right"
+        ) from None
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", known):
+        raise StartFailed(f"data_dir: {str(path)!r} holds {known[:64]!r}, which is no name; delete it for a new one")
+    return known
 
 
 def _version() -> str:

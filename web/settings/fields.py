@@ -16,6 +16,12 @@ def pattern(value: str) -> str:
     return value
 
 
+def machine(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.%\w]*:[0-9A-Fa-f:.%\w]*", value):
+        raise ValueError('give a host name or an address, like "10.0.0.5"')
+    return value
+
+
 def port_range(value: str) -> str:
     match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value)
     if match is None or not 1024 <= int(match[1]) <= int(match[2]) <= 65535:

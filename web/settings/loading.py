@@ -1,6 +1,7 @@
 """From the file to the settings: every fault at once, with its path, value and remedy."""
 
 import os
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from connector.adapter.tables import NAMELESS_AI
 from connector.domain.errors import BadValue
 from connector.domain.escalation import SUPERVISORS
 from connector.store.engine import parsed
@@ -23,6 +25,7 @@ CAPTIONS_KEY = "TAKEOVER_CAPTIONS_KEY"
 """The variable that may hold the key of the captions' service."""
 STORE_URL = "TAKEOVER_STORE_URL"
 """The variable that may hold the store's address."""
+WHOLE = "the file"
 MIN_SECRET = 24
 """Characters of a webhook's secret."""
 
@@ -68,9 +71,9 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Settings:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         remedy = "there is no such file; copy takeover.example.yaml there, or name another with --config"
-        raise SettingsError(str(path), Fault("", "", remedy)) from None
+        raise SettingsError(str(path), Fault(WHOLE, "", remedy)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), Fault("", "", f"it cannot be read ({error})")) from None
+        raise SettingsError(str(path), Fault(WHOLE, "", f"it cannot be read ({error})")) from None
     return parse(text, source=str(path), folder=path.absolute().parent, variables=variables)
 
 
@@ -83,9 +86,11 @@ def parse(
     except _DuplicateKey as error:
         raise SettingsError(source, Fault(error.key, f"line {error.line}", "it is given twice; keep one")) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SettingsError(source, Fault("", "", f"it is not valid YAML ({_one_line(error)})")) from None
+        raise SettingsError(source, Fault(WHOLE, "", f"it is not valid YAML ({_one_line(error)})")) from None
     if not isinstance(tree, dict):
-        raise SettingsError(source, Fault("", shown(tree), "the file holds a map of settings; see the example"))
+        raise SettingsError(
+            source, Fault(WHOLE, shown(tree), "it must hold a map of settings; see takeover.example.yaml")
+        )
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -185,6 +190,14 @@ def _store(part: StorePart, folder: Path, variables: Mapping[str, str]) -> tuple
 def _cross_checked(settings: Settings) -> list[Fault]:
     """What one part of the settings says about another must be there."""
     faults = []
+    named = {rule.name for pbx in settings.pbx.values() for rule in pbx.ais} | {NAMELESS_AI}
+    policies = {f"ais.{name}": name for name in settings.ais}
+    hooks = {f"webhooks.{name}.ai": hook.ai for name, hook in settings.webhooks.items() if hook.ai is not None}
+    faults += [
+        Fault(field, shown(name), f"no rule of pbx.*.ais is called so; known are {', '.join(sorted(named))}")
+        for field, name in {**policies, **hooks}.items()
+        if name not in named
+    ]
     for number, rung in enumerate(settings.escalation.ladder):
         field = f"escalation.ladder.{number}"
         for name in rung.notify:
@@ -229,17 +242,32 @@ def _secret(
     if given is not None and file is not None:
         return None, Fault(field, "***", f"give {key} or {key}_file, not both")
     if given is not None:
-        return given, None
+        return _one_word(given.get_secret_value(), field, f"write the {key} there, or leave it out")
     if file is not None:
         path = folder / file.expanduser()
         try:
-            return SecretStr(path.read_text(encoding="utf-8").strip()), None
+            text = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             return None, Fault(f"{field}_file", shown(str(path)), f"it cannot be read ({_one_line(error)})")
+        return _one_word(_bare(text), f"{field}_file", f"write the {key}, and nothing else, into {str(path)!r}")
     if variable in variables:
-        return SecretStr(variables[variable]), None
+        return _one_word(variables[variable], field, f"put the {key} into the environment variable {variable}")
     remedy = f"it is missing; give {key}, {key}_file or the environment variable {variable}"
     return None, Fault(field, "", remedy)
+
+
+def _bare(text: str) -> str:
+    """The secret in a file; Asterisk's own, which `takeover dialplan --install` makes, has it as ``secret=...``."""
+    return re.sub(r"^secret\s*=\s*", "", text)
+
+
+def _one_word(text: str, field: str, remedy: str) -> tuple[SecretStr | None, Fault | None]:
+    """A secret, unless it can be none."""
+    if not text:
+        return None, Fault(field, "", f"it is empty; {remedy}")
+    if re.search(r"[\x00-\x1f\x7f]", text):  # a line break would begin another command at a PBX
+        return None, Fault(field, "***", f"it has more than one line, or control characters; {remedy}")
+    return SecretStr(text), None
 
 
 def _upper(name: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from connector.domain.escalation import Priority
 
-from .fields import Key, Pattern, Port, destination, network, origin, place, port_range, transcriber
+from .fields import Key, Pattern, Port, destination, machine, network, origin, place, port_range, transcriber
 
 
 class Part(BaseModel):
@@ -36,7 +36,7 @@ class Tls(Part):
 class Http(Part):
     """Where browsers and machines reach the service."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(origin)] | None = None
     tls: Tls | None = None
@@ -63,7 +63,7 @@ class Asterisk(Part):
     """One Asterisk, reached over AMI."""
 
     kind: Literal["asterisk"]
-    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 5038
     username: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
     secret: SecretStr | None = None
@@ -79,7 +79,7 @@ class FreeSwitch(Part):
     """One FreeSWITCH, reached over its event socket."""
 
     kind: Literal["freeswitch"]
-    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8021
     secret: SecretStr | None = None
     secret_file: Path | None = None
@@ -177,7 +177,7 @@ class Media(Part):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     udp_ports: Annotated[str, AfterValidator(port_range)] | None = None
     public_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
-    audiosocket_host: str = "127.0.0.1"
+    audiosocket_host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     pbx_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
     ice_servers: tuple[IceServer, ...] = ()
     max_legs_per_worker: Annotated[int, Field(ge=1, le=500)] = 50

@@ -21,8 +21,8 @@ from web.settings import SettingsError, parse
 # ---- the settings file ----
 
 SETTINGS = {
-    "empty": ("", "  input: null is not accepted; the file holds a map of settings; see the example"),
-    "a list": ("- a", '  input: ["a"] is not accepted; the file holds a map of settings; see the example'),
+    "empty": ("", "  the file: null is not accepted; it must hold a map of settings; see takeover.example.yaml"),
+    "a list": ("- a", '  the file: ["a"] is not accepted; it must hold a map of settings; see takeover.example.yaml'),
     "no pbx": ("{}", "  pbx: it is missing; add it"),
     "empty pbx": ("pbx: {}", "  pbx: {} is not accepted; give at least 1 of them"),
     "a key given twice": ("log: {}\nlog: {}", "  log: line 2 is not accepted; it is given twice; keep one"),
@@ -104,7 +104,7 @@ SETTINGS = {
     "a python object": (
         "pbx: !!python/object/apply:os.system ['true']",
         (
-            "  input: it is not valid YAML (could not determine a constructor for the tag "
+            "  the file: it is not valid YAML (could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object/apply:os.system' in \"<unicode string>\", line 1, column 6: "
             "pbx: !!python/object/apply:os.system ... ^)"
         ),
@@ -242,7 +242,7 @@ API = {
     ),
     "a password that is a number": Case(
         "POST", "session", {"username": "anna", "password": 12345}, 400, "bad-request",
-        "password: *** is not accepted; it should be a valid string",
+        "password: *** is not accepted; give a text, in quotes",
     ),
     "a turn without a time zone": Case(
         "POST", "calls/{call}/transcript", TURN | {"at": "2026-01-02T03:04:05"}, 400, "bad-request",

@@ -1,5 +1,6 @@
 """Settings: the example is complete and current, secrets come from three places, every fault is told."""
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -173,3 +174,45 @@ def test_a_turn_servers_secret_stands_instead_of_a_fixed_login() -> None:
     assert "north" not in repr(settings)
     with pytest.raises(SettingsError, match="give secret, or username and credential, not both"):
         parse(PBX + server % ", username: u", variables={})
+
+
+@pytest.mark.parametrize("found", ["", "\n", "one\ntwo"])
+@pytest.mark.parametrize("where", ["itself", "file", "environment"])
+def test_a_secret_that_can_be_none_is_a_fault_wherever_it_stands(where: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(found)
+    given = {"itself": f"secret: {json.dumps(found)}", "file": "secret_file: secret", "environment": "port: 5038"}[
+        where
+    ]
+    text = f"pbx: {{main: {{kind: asterisk, username: takeover, {given}}}}}"
+    variables = {"TAKEOVER_PBX_MAIN_SECRET": found} if where == "environment" else {}
+    with pytest.raises(SettingsError) as raised:
+        parse(text, folder=tmp_path, variables=variables)
+    [fault] = raised.value.faults
+    assert fault.field == ("pbx.main.secret_file" if where == "file" else "pbx.main.secret")
+    assert "two" not in str(fault)
+    assert "it is empty; " in fault.remedy or "more than one line" in fault.remedy
+    assert {"file": str(tmp_path / "secret"), "environment": "TAKEOVER_PBX_MAIN_SECRET"}.get(where, "") in fault.remedy
+
+
+def test_the_secret_is_taken_from_the_file_that_was_made_for_asterisk(tmp_path: Path) -> None:
+    (tmp_path / "manager_takeover_secret.conf").write_text("secret=deadbeef\n")
+    text = "pbx: {main: {kind: asterisk, username: t, secret_file: manager_takeover_secret.conf}}"
+    secret = parse(text, folder=tmp_path, variables={}).pbx["main"].secret
+    assert secret is not None
+    assert secret.get_secret_value() == "deadbeef"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file: null is not accepted; it must hold a map of settings; see takeover.example.yaml"),
+        (PBX + "ais: {bod: {hears: false}}", 'ais.bod: "bod" is not accepted; no rule of pbx.*.ais is called so'),
+        (PBX + "media: {audiosocket_host: 1 2}", 'media.audiosocket_host: "1 2" is not accepted; give a host name'),
+        (PBX + "media: {pbx_addresses: 10.0.0.1}", 'media.pbx_addresses: "10.0.0.1" is not accepted; give a list'),
+        (PBX + "instance: 2026-01-01", "instance: datetime.date(2026, 1, 1) is not accepted; give a text, in quotes"),
+    ],
+)
+def test_what_is_easily_written_wrongly_is_said_in_plain_words(text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        parse(text)
+    assert said in str(raised.value)
