@@ -133,13 +133,16 @@ class Hands:
             case Prepare(seq, mode, patch):
                 return await self._prepare(seq, mode, patch, was)
             case Engage(_, mode, emergency):
-                if emergency:
-                    self._record.emergency(mode, None)
                 if self._endpoint is None:
                     raise LegNotReady(self._leg, "no-patch")
-                engaged = await self._pbx.engage(self._call, self._endpoint, mode, self._name)
+                self._fit(mode)
+                call = self._registry.call(self._call.id)  # as of now: it may have got another AI meanwhile
+                if emergency:
+                    self._record.emergency(mode, None)
+                engaged = await self._pbx.engage(call, self._endpoint, mode, self._name)
                 self._channel = engaged.channel
             case SwitchTo(_, mode, emergency):
+                self._fit(mode)
                 if emergency:
                     self._record.emergency(mode, was)
                 self._channel = (await self._pbx.switch(self._engaged(was), mode)).channel
@@ -154,6 +157,11 @@ class Hands:
             case _:
                 assert_never(command)
         return Done(command.seq)
+
+    def _fit(self, mode: Mode) -> None:
+        """Once more, in the last moment: a colleague had to be put out before, or the disk was slow."""
+        if mode.speaks and not self._legs.alive(self._leg):
+            raise LegNotReady(self._leg, self._legs.not_alive_reason(self._leg) or "no-microphone")
 
     async def _prepare(self, seq: int, mode: Mode, patch: bool, was: Mode) -> Input:
         """Intent and patch at once: neither has an effect in the call, and both precede the one that has."""
@@ -193,8 +201,8 @@ class Hands:
             return Lost(command.seq, error.slug)
         if isinstance(command, GiveBack) and isinstance(error, ChannelGone | CallEnded):
             return Done(command.seq)
-        if isinstance(command, SwitchTo) and not isinstance(error, AlreadyTaken):
-            return Lost(command.seq, error.slug)  # only "somebody speaks" says for sure that the old mode holds
+        if isinstance(command, SwitchTo) and not isinstance(error, AlreadyTaken | LegNotReady):
+            return Lost(command.seq, error.slug)  # only these two say for sure that the old mode holds
         return Refused(command.seq, error.slug)
 
     def _rival(self) -> str:

@@ -100,10 +100,23 @@ class Recovery:
         for id_, one in list(self._open.items()):
             call = one.unended.engagement.call
             if _pbx_of(call) == pbx and call not in still:
-                self._over.put_nowait(self._open.pop(id_))
+                del self._open[id_]
+                if self._tell(one):
+                    self._over.put_nowait(one)
+
+    def _tell(self, one: _Left) -> bool:
+        """Tells the AI, before anybody can begin anew in this call: else it would take the old end for that one's."""
+        engagement = replace(one.unended.engagement, phase=Phase.ENDED)
+        try:
+            if engagement.mode.speaks:
+                self._notices.over(engagement, one.unended.ai, one.said)
+        except Exception:  # it would end the service, and at each start anew, as this one stays in the store
+            log.exception("engagement.end-not-told", engagement=engagement.id)
+            return False
+        return True
 
     async def _end(self, one: _Left) -> None:
-        """Into the audit, to the AI, and last into the store: a crash in between tells again, under the same id."""
+        """Into the audit, and last into the store: a crash before that tells again, under the same id."""
         engagement, ai = replace(one.unended.engagement, phase=Phase.ENDED), one.unended.ai
         facts = {
             "engagement": engagement.id,
@@ -115,8 +128,6 @@ class Recovery:
             number = await self._journal.intent("service", "release", engagement.call, facts)
         except StoreUnavailable:
             number = self._journal.emergency_intent("service", "release", engagement.call, facts)
-        if engagement.mode.speaks:
-            self._notices.over(engagement, ai, one.said)
         await close(self._journal, number, "ok")
         try:
             await self._keeper.put(engagement, CRASHED, instance=self._registry.instance, ai=ai)

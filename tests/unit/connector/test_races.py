@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
-from connector.domain.calls import Mode
-from connector.domain.errors import EngagementUnknown, PbxTimeout, TakeoverError
-from connector.domain.events import AgentGone
+from connector.domain.calls import Call, Mode
+from connector.domain.errors import EngagementUnknown, LegNotReady, PbxTimeout, TakeoverError
+from connector.domain.events import AgentGone, CallChanged
+from connector.ports import Endpoint, Engaged
 
 from .parts import ANNA, SUE, service, settle
 from .virtual import virtual_time
@@ -108,3 +110,64 @@ async def test_who_is_leaving_puts_nobody_on_hold() -> None:
         with pytest.raises(EngagementUnknown):
             await s.takeovers.hold(ANNA, engagement.id, True)
         assert s.legs.held == {}
+
+
+@virtual_time
+async def test_a_microphone_that_dies_while_a_colleague_is_put_out_silences_nobody() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        s.pbx.delay = 0.2
+        wish = asyncio.create_task(s.takeovers.engage(SUE, call.call.id, Mode.TAKEOVER, "leg-s", "because"))
+        await settle(0.05)
+        s.legs.unfit["leg-s"] = "no-microphone"
+        with pytest.raises(LegNotReady):
+            await wish
+        await settle(1)
+        assert s.pbx.said.count("engage") == 1
+        assert call.ai_audible
+        assert call.agents == {}
+        assert s.registry.engagements() == []
+
+
+@pytest.mark.parametrize("was", [Mode.MONITOR, Mode.BARGE])
+@virtual_time
+async def test_a_microphone_that_dies_while_the_change_is_put_on_record_silences_nobody(was: Mode) -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, was, "leg-a")
+        s.journal.delay = 0.2
+        wish = asyncio.create_task(s.takeovers.change(ANNA, engagement.id, Mode.TAKEOVER))
+        await settle(0.05)
+        s.legs.unfit["leg-a"] = "no-microphone"
+        with pytest.raises(LegNotReady):
+            await wish
+        await settle(0.5)
+        assert "switch" not in s.pbx.said
+        assert call.ai_audible
+        assert [e.mode for e in s.registry.engagements()] == [was]
+
+
+@virtual_time
+async def test_who_waits_for_the_floor_silences_the_ai_that_is_there_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        s.pbx.delay = 0.2
+        wish = asyncio.create_task(s.takeovers.engage(SUE, call.call.id, Mode.TAKEOVER, "leg-s", "because"))
+        await settle(0.05)
+        channels = replace(call.call.channels, ai="PJSIP/ai-new", ai_id="9.9")
+        s.registry.apply(CallChanged(replace(call.call, channels=channels)))
+        asked: list[Call] = []
+        engage = s.pbx.engage
+
+        async def noted(given: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
+            asked.append(given)
+            return await engage(given, endpoint, mode, name)
+
+        monkeypatch.setattr(s.pbx, "engage", noted)
+        await wish
+        assert [one.channels.ai for one in asked] == ["PJSIP/ai-new"]

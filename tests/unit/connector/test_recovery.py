@@ -1,5 +1,6 @@
 """A service that was killed while agents were in calls starts again."""
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -9,11 +10,12 @@ import pytest
 
 from connector.domain.calls import Ai, Engagement, EngagementId, Mode
 from connector.domain.transcript import Turn
+from connector.services.changes import AiNotice
 from connector.services.notices import Notices
 from connector.services.recovery import CRASHED
 from tests.contract.fake_pbx import DEADMAN_S, FakeCall
 
-from .parts import ANNA, BEN, BOT, Service, service, settle
+from .parts import ANNA, BEN, BOT, SUE, Service, service, settle
 from .virtual import virtual_time
 
 
@@ -266,3 +268,24 @@ async def test_one_that_cannot_be_ended_stops_neither_the_next_nor_the_service(m
         assert [told.data["engagement"] for told in second.notices("takeover.ended")] == [other]
         assert second.engagements.end(other) == CRASHED
         assert second.engagements.end(broken) is None  # the next start tries again
+
+
+@virtual_time
+async def test_the_end_of_the_old_takeover_is_told_before_the_begin_of_a_new_one() -> None:
+    async with service() as first:
+        earlier = first.make_call()  # whose end is written first
+        await settle()
+        await first.takeovers.engage(SUE, earlier.call.id, Mode.MONITOR, "leg-s")
+        call, old = await killed(first)
+        await settle()
+    await settle(DEADMAN_S + 1)
+    first.journal.delay = 0.2
+    async with service(first.exchange, before=first, away=True) as second:
+        second.pbx.connect()
+        while not second.registry.calls():  # noqa: ASYNC110 - in the very moment in which it is there
+            await asyncio.sleep(0)
+        new = await second.takeovers.engage(BEN, call.call.id, Mode.BARGE, "leg-b")
+        await settle(2)
+        told = [(one.kind, one.data["engagement"]) for one in second.changes if isinstance(one, AiNotice)]
+        assert told == [("takeover.ended", old), ("takeover.started", new.id)]
+        assert second.engagements.end(old) == CRASHED
