@@ -53,6 +53,7 @@ class SipPatch:
         self._ticks = 0
         self._sequence, self._timestamp = random.getrandbits(15), random.getrandbits(31)
         self._heard: tuple[int, int] | None = None
+        self._in_turns = False
         self._socket = _even_port(host)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
@@ -97,7 +98,11 @@ class SipPatch:
                 self._socket.sendto(self._packet(_QUIET[: self._samples]), self._remote)
 
     def receive(self) -> Frame:
-        """20 ms from the PBX, at the line's rate, or `SILENCE`."""
+        """20 ms from the PBX, at the line's rate, or `SILENCE`. From the first time on its sound is read here alone."""
+        if not self._in_turns and self._socket.fileno() >= 0:
+            self._in_turns = True
+            self._loop.remove_reader(self._socket)
+        self._read()
         return self.playout.pop()
 
     def close(self) -> None:

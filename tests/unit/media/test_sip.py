@@ -1,6 +1,7 @@
 """The SIP door of a worker, called by a real phone over loopback, and by strangers."""
 
 import asyncio
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -421,3 +422,19 @@ async def test_of_samples_as_they_are_only_whole_ones_count_and_their_number_is_
     assert played[0].tolist() == sound[:320].tolist()
     assert played[2].tolist() == [*sound[:160].tolist()] * 2
     patch.close()
+
+
+async def test_from_the_first_tick_on_its_sound_is_read_in_its_ticks_alone() -> None:
+    from media.rtp import Rtp, build
+
+    patch = SipPatch("x", "127.0.0.1", Line("127.0.0.1", 9), lambda: None)
+    patch.receive()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for sequence in range(3):
+            sock.sendto(build(Rtp(0, sequence, sequence * 160, 1, bytes(160))), ("127.0.0.1", patch.port))
+    await asyncio.sleep(0.1)
+    assert patch.counts.received == 0
+    patch.receive()
+    assert patch.counts.received == 3
+    patch.close()
+    patch.receive()
