@@ -22,6 +22,8 @@ Networks are explicit patterns on the browsers' packets: `loss1`, `loss5`, `loss
 - `tick_late_ms`: of the worker's ticks over 10 s, against their schedule, with `sessions_per_core` and with stock's few
 - `drift_200ppm_ok`: ten minutes of a sender 200 ppm too fast and too slow, in virtual time, stay below 60 ms and
   without a hole
+- `blas`: the kernels that the environment asks of OpenBLAS (`OPENBLAS_CORETYPE`), which the worker inherits; null: its
+  own choice. Old ones where the processor has AVX-512 cost the voice chain a fifth
 - `load`: what the generator itself took and how late it sent (in real time, where it may, as it stands for other
   machines), and the machine's load average: figures taken on a busy machine are no better than those say
 """
@@ -222,6 +224,7 @@ async def bench(legs: int, stock_legs: int, seconds: int, rate: int, first: int,
         "stock_frames_unconcealed_pct": await holes("stock", ("loss5",), seconds),
         "tick_late_ms": {"p99": best["late_p99_ms"] if best else None, "stock_p99": theirs["late"]},
         "drift_200ppm_ok": drift_ok(200) and drift_ok(-200),
+        "blas": os.environ.get("OPENBLAS_CORETYPE"),
         "load": {
             "share": best["load_share"] if best else None,
             "late_p99_ms": ours["load_late_ms"],
