@@ -10,10 +10,12 @@ import os
 import pwd
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from connector.adapter.tables import NAMELESS_AI
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.store import Store
 from connector.store.engine import parsed, readable
@@ -67,7 +69,18 @@ def _run(options: argparse.Namespace) -> Outcome | None:
             return _serve(load(options.config))
     os.umask(0o077)  # the store holds hashes and transcripts, whatever the folder's own rights are
     acts: dict[str, Act] = {"user": people.user, "token": people.token, "audit": audit.verify}
-    return asyncio.run(_with_store(load(options.config), acts[options.command], options))
+    settings = load(options.config)
+    return _noted(asyncio.run(_with_store(settings, acts[options.command], options)), settings, options)
+
+
+def _noted(outcome: Outcome, settings: Settings, options: argparse.Namespace) -> Outcome:
+    """With a word on an AI's token that will see nothing; the rule may be about to come."""
+    ai = getattr(options, "ai", None)
+    known = {rule.name for pbx in settings.pbx.values() for rule in pbx.ais} | {NAMELESS_AI}
+    if not ai or ai in known:
+        return outcome
+    note = f"Note: no rule of pbx.*.ais is called {ai!r}, so it will see no call; known are {', '.join(sorted(known))}."
+    return replace(outcome, lines=[*outcome.lines, note])
 
 
 def _check(settings: Settings) -> Outcome:

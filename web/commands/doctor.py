@@ -27,6 +27,17 @@ from .testcall.verdict import Tested
 
 DEFAULT_PASSWORD = "ClueCon"  # noqa: S105 - what everybody knows, and tries first
 WITHIN_S = 20.0
+_UNREACHED = {
+    "asterisk": (
+        "does Asterisk run, and its AMI (manager.conf: enabled=yes, port, bindaddr; `asterisk -rx 'manager show "
+        "settings'`)? Else: host and port here, a firewall"
+    ),
+    "freeswitch": (
+        "does FreeSWITCH run, and its event socket (event_socket.conf.xml: listen-ip, listen-port; `fs_cli -x "
+        "'module_exists mod_event_socket'`)? Else: host and port here, a firewall"
+    ),
+}
+"""What to look at where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +150,8 @@ async def _look(name: str, one: Asterisk | FreeSwitch, media: Media) -> Found:
                 return await _freeswitch(name, one, media)
             return await _asterisk(name, one)
     except PbxUnavailable as error:
-        return Found(where, [Fault(f"pbx.{name}", "", error.why)])
+        remedy = f"; {_UNREACHED[one.kind]}" if error.why.startswith("cannot connect") else ""
+        return Found(where, [Fault(f"pbx.{name}", "", f"{error.why}{remedy}")])
     except PbxError as error:
         return Found(where, [Fault(f"pbx.{name}", "", str(error))])
     except TimeoutError:

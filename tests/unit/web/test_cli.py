@@ -134,6 +134,7 @@ def test_a_token_is_printed_once_and_nowhere_kept(run: Run, tmp_path: Path) -> N
     code, out, _ = run("token", "add", "--name", "bot", "--role", "ai", "--ai", "acme")
     secret = out.splitlines()[0]
     assert code == 0
+    assert "no rule of pbx.*.ais is called 'acme', so it will see no call; known are ai." in out
     assert re.fullmatch(r"[\w-]{43}", secret)
     kept = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
     assert secret.encode() not in kept

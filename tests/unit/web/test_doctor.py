@@ -120,3 +120,12 @@ def test_a_number_that_cannot_be_called_is_refused_before_any_call(
     config.write_text(yaml.safe_dump(BOTH))
     assert main(["doctor", *arguments, "--config", str(config)]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "word"), [("asterisk", "manager.conf"), ("freeswitch", "event_socket.conf.xml")])
+async def test_where_nobody_listens_it_says_what_to_look_at(kind: str, word: str) -> None:
+    given = {"kind": kind, "secret": "s", "port": 1} | ({"username": "t"} if kind == "asterisk" else {})
+    outcome = await asyncio.to_thread(doctor, settings.Settings.model_validate({"pbx": {"main": given}}))
+    assert outcome.code == 1
+    assert "cannot connect to 127.0.0.1:1" in outcome.lines[1]
+    assert word in outcome.lines[1]
