@@ -61,7 +61,7 @@ async def calls(page: Page, stub: PanelStub) -> str:
 
 async def banner(page: Page, wanted: str) -> None:
     """Waits for the banner."""
-    await expect(page.get_by_test_id("banner")).to_have_attribute("data-state", wanted, timeout=20_000)
+    await expect(page.get_by_test_id("banner")).to_have_attribute("data-state", wanted, timeout=60_000)
 
 
 async def take_over(page: Page, stub: PanelStub) -> str:
