@@ -50,7 +50,7 @@ async def joined(house: House) -> AsyncIterator[Joined]:
         async with TestServer(bot.app()) as server:
             url = str(server.make_url("/takeover"))
             text = f"""
-pbx: {{lab: {{kind: asterisk, username: u, secret: s}}}}
+pbx: {{lab: {{kind: asterisk, username: u, secret: s, ais: [{{name: acme, match: ^PJSIP/acme-}}]}}}}
 webhooks: {{bot: {{url: "{url}", secret: {SECRET}, ai: acme}}}}
 """
             links = webhooks.links(parse(text, variables={}), house.registry, house.store.outbox, house.parts.journal)
