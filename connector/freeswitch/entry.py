@@ -108,25 +108,25 @@ async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, 
     """Brings a new leg into its mode, with its `pulse` beside it; `lent` is given where it has the floor.
 
     FreeSWITCH looks every 20 ms whether the leg has answered, and only then lets it eavesdrop; a speaker aloud at once
-    (`wire.originate`). Those 20 ms are used: as soon as the leg answers, what puts all right at its end is armed, the
-    pulse is dialled, and the AI is silenced; in this order, so that FreeSWITCH itself misses whoever dies behind the
-    mute. Raises as `change` does.
+    (`wire.originate`). That time is used: while the worker is being called the leg is armed with what puts all right at
+    its end, and as soon as it answers its pulse is dialled and the AI is silenced; in this order, so that FreeSWITCH
+    itself misses whoever dies behind the mute, however much of it was read by then. As it reads a command byte by byte,
+    what may wait comes after the mute. Raises as `change` does.
     """
     connection, agent = entry.connection, entry.agent
-    asked: list[asyncio.Task[Any]] = []
+    asked: list[asyncio.Task[None]] = []
+    pulsing: asyncio.Task[str] | None = None
     try:
-        with entry.legs.dialling(agent.patch) as answered:
-            either: list[asyncio.Future[Any]] = [dialling, answered]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if dialling.done():
-                _check_dialled(entry, await dialling)
-            armed = asyncio.create_task(_arm(entry, lent))
-            pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
-            asked += armed, pulsing
-            await asyncio.sleep(0)  # both are asked for now, and the mute comes behind them
+        with entry.legs.dialling(agent.patch) as coming:
+            await _reached(entry, coming.created, dialling)
             if lent is not None:
-                await _hold(entry)
-            await armed
+                asked.append(asyncio.create_task(_arm(entry, lent)))
+            await _reached(entry, coming.answered, dialling)
+            pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
+            if lent is not None:
+                asked.append(asyncio.create_task(_hold(entry)))
+            asked.append(asyncio.create_task(_note(entry, lent)))
+            await asyncio.gather(*asked)  # tasks begin, and so ask, in the order in which they were made
             _check_dialled(entry, await asyncio.shield(dialling))
             if entry.legs.is_unwanted(agent.patch):
                 raise ChannelGone(connection.pbx, agent.patch)
@@ -136,10 +136,19 @@ async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, 
             await _say_mode(entry)
         _check_dialled(entry, await pulsing)
     finally:
-        for task in asked:
+        begun: list[asyncio.Task[Any]] = [*asked, *([pulsing] if pulsing is not None else [])]
+        for task in begun:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*begun, return_exceptions=True)
     await _finish(entry)
+
+
+async def _reached(entry: Entry, step: asyncio.Future[None], dialling: asyncio.Future[str]) -> None:
+    """Until the leg is so far, which its dialling's end may say first. Raises `VerbRefused`."""
+    either: list[asyncio.Future[Any]] = [dialling, step]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if dialling.done():
+        _check_dialled(entry, await dialling)
 
 
 def _check_dialled(entry: Entry, result: str) -> None:
@@ -155,7 +164,7 @@ async def change(entry: Entry) -> None:
         lent = await take_floor(entry)
         if entry.where.here and not await attach.is_right(entry.connection, entry.where):
             await _in_order(entry)
-        await asyncio.gather(_arm(entry, lent), _hold(entry))
+        await asyncio.gather(_arm(entry, lent), _hold(entry), _note(entry, lent))
     elif entry.agent.mode is Mode.TAKEOVER and entry.before is not Mode.TAKEOVER:
         await _silence(entry)
     await _say_mode(entry)
@@ -183,34 +192,41 @@ async def _finish(entry: Entry) -> None:
     await entry.connection.send(wire.event("takeover::mode", **said, name=encoded(agent.name)))
 
 
-async def _arm(entry: Entry, lent: Lent | None) -> None:
-    """Arms a new leg to end unrenewed, and a speaker's to give the call back at its end."""
-    connection, agent, where = entry.connection, entry.agent, entry.where
-    patch, caller = agent.patch, agent.call
-    commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
-    if lent is not None:
-        commands += [
-            ground.give_back(where, patch, lent),
-            *(f"uuid_setvar {patch} takeover_{name} {value}".rstrip() for name, value in _noted(lent).items()),
-            f"uuid_setvar {patch} takeover_armed {patch}",
-        ]
-        if where.topology is Topology.DIALLED:
-            commands.append(f"uuid_setvar {caller} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
-        if lent.watched:
-            commands.append(ground.watch_the_ai(where))
-    await connection.api(*commands)
+async def _arm(entry: Entry, lent: Lent) -> None:
+    """Arms a speaker's leg to give the call back at its end."""
+    patch = entry.agent.patch
+    give_back = ground.give_back(entry.where, patch, lent)
+    await entry.connection.api(give_back, f"uuid_setvar {patch} takeover_armed {patch}")
 
 
 async def _hold(entry: Entry) -> None:
-    """Sees that the floor is still the leg's, and silences the AI where that is asked for. To be sent right behind what
-    arms the leg."""
-    silence = _silencing(entry) if entry.agent.mode is Mode.TAKEOVER else []
-    key = f"{wire.CONTEXT}/{entry.agent.call}"
-    holder, *muted = await entry.connection.api(f"hash select/{key}", *silence)
-    if holder != entry.agent.patch:
-        raise _taken(entry, "")
+    """Silences the AI, where that is asked for, and sees that the floor is still the leg's. To be sent behind what arms
+    the leg: `ground.mute` acts for one that is armed and has the floor, and for nobody else."""
+    agent = entry.agent
+    silence = _silencing(entry) if agent.mode is Mode.TAKEOVER else []
+    *muted, holder = await entry.connection.api(*silence, f"hash select/{wire.CONTEXT}/{agent.call}")
+    if holder != agent.patch:
+        if wire.is_id(holder):
+            raise _taken(entry, "")
+        raise ChannelGone(entry.connection.pbx, agent.patch)  # its own hook has freed the floor
     if muted:
         _check_silence(entry, muted[0])
+
+
+async def _note(entry: Entry, lent: Lent | None) -> None:
+    """Arms a new leg to end unrenewed, notes on a speaker's what it was `lent`, and sees to it that the caller stays if
+    the AI leaves."""
+    connection, agent, where = entry.connection, entry.agent, entry.where
+    patch = agent.patch
+    commands = list(wire.deadman(patch, entry.policy.deadman_s, now())) if entry.before is None else []
+    if lent is not None:
+        commands += [f"uuid_setvar {patch} takeover_{name} {value}".rstrip() for name, value in _noted(lent).items()]
+        if where.topology is Topology.DIALLED:
+            commands.append(f"uuid_setvar {agent.call} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
+        if lent.watched:
+            commands.append(ground.watch_the_ai(where))
+    if commands:
+        await connection.api(*commands)
 
 
 def _taken(entry: Entry, speaker: str) -> AlreadyTaken:
@@ -226,7 +242,7 @@ async def _lent(connection: Connection, where: Ground) -> Lent:
         case Topology.CONFERENCE:
             [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
             # An administrator's own hook is not ours to replace.
-            return Lent(watched=hook in (wire.UNSET, "") or "takeover_paired_uuid" in hook)
+            return Lent(watched=hook in (wire.UNSET, "") or ground.is_watch(hook))
         case _:
             return Lent()
 

@@ -45,6 +45,8 @@ class Channel:
     bypassed: bool = False
     flows: bool = False
     """Whether FreeSWITCH sends silence to it while nothing else is sent."""
+    wide: bool = False
+    """Whether more than a telephone's band comes from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ..domain.calls import Mode
 from . import wire
 from .client import Connection
 from .facts import Agent
-from .ground import Ground, audible
+from .ground import Ground, audible, is_watch
 
 GONE_STEP_S, GONE_STEPS = 0.05, 40
 COMING_S = 0.5
@@ -75,11 +75,15 @@ async def undo(connection: Connection, where: Ground, patch: str) -> None:
     key = f"{wire.CONTEXT}/{caller}"
     _, holder = await connection.api(f"hash insert_ifempty/{key}/{patch}", f"hash select/{key}")
     if holder == patch:
-        [armed] = await connection.api(f"uuid_getvar {caller} transfer_after_bridge")
+        armed, watch = await connection.api(
+            f"uuid_getvar {caller} transfer_after_bridge", f"uuid_getvar {where.ai or caller} api_hangup_hook"
+        )
         place = after if wire.is_place(after) else ""
         ours = (
             [f"uuid_setvar {caller} transfer_after_bridge {place}".rstrip()]
             if armed.startswith(f"{wire.PAIR}:")
             else []
         )
+        if where.ai and is_watch(watch):
+            ours.append(f"uuid_setvar {where.ai} api_hangup_hook")
         await connection.api(*audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")

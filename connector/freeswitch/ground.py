@@ -136,6 +136,11 @@ def watch_the_ai(ground: Ground) -> str:
     return f"uuid_setvar {ground.ai} api_hangup_hook echo {' '.join(acts)}"
 
 
+def is_watch(hook: str) -> bool:
+    """Whether this is what `watch_the_ai` sets."""
+    return "takeover_paired_uuid" in hook
+
+
 def end(ground: Ground, target: str = "") -> Sequence[str] | None:
     """Ends the AI and leaves the caller with the agent; None where FreeSWITCH has no command for it. `target`: what the
     AI's media bug works on, where that is known and can stand in a command."""

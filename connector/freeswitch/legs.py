@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from ..adapter.watchers import Watchers
 from .facts import Agent
@@ -15,13 +16,21 @@ Heard = asyncio.Queue[Message | None]
 """What is said about one leg, in order; None when the connection is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A leg that is being originated: when FreeSWITCH has its channel, and when it has answered."""
+
+    created: asyncio.Future[None]
+    answered: asyncio.Future[None]
+
+
 class Legs:
     """Agent legs by their patch, which is their channel's uuid too."""
 
     def __init__(self, pbx: str) -> None:
         self._pbx = pbx
         self._here: dict[str, Agent | None] = {}
-        self._dialling: dict[str, asyncio.Future[None]] = {}
+        self._dialling: dict[str, Coming] = {}
         self._unwanted: set[str] = set()
         self._watchers: Watchers[Message] = Watchers(pbx)
         self._ended: set[str] | None = None
@@ -31,8 +40,12 @@ class Legs:
         if message.event == "MEDIA_BUG_START" and message["media-bug-function"] == "eavesdrop":
             self._watchers.tell(message["unique-id"], message)
         patch = message["unique-id"]
-        if message.event == "CHANNEL_ANSWER" and patch in self._dialling and not self._dialling[patch].done():
-            self._dialling[patch].set_result(None)
+        coming = self._dialling.get(patch)
+        if coming is not None:
+            if message.event in ("CHANNEL_CREATE", "CHANNEL_ANSWER") and not coming.created.done():
+                coming.created.set_result(None)
+            if message.event == "CHANNEL_ANSWER" and not coming.answered.done():
+                coming.answered.set_result(None)
         if message.event != "CHANNEL_HANGUP_COMPLETE":
             return
         if self._ended is not None:
@@ -60,13 +73,15 @@ class Legs:
             self._ended = None
 
     @contextmanager
-    def dialling(self, patch: str) -> Iterator[asyncio.Future[None]]:
-        """While the leg is being originated, its channel may still come; the future is done when it has answered."""
-        answered = self._dialling[patch] = asyncio.get_running_loop().create_future()
+    def dialling(self, patch: str) -> Iterator[Coming]:
+        """While the leg is being originated: its channel may still come."""
+        loop = asyncio.get_running_loop()
+        coming = self._dialling[patch] = Coming(loop.create_future(), loop.create_future())
         try:
-            yield answered
+            yield coming
         finally:
-            answered.cancel()
+            coming.created.cancel()
+            coming.answered.cancel()
             self._dialling.pop(patch, None)
             self._unwanted.discard(patch)
 

@@ -17,7 +17,7 @@ from ..adapter.chores import Chores
 from ..adapter.connected import stay_connected
 from ..adapter.tables import Rule
 from ..domain.calls import Call, CallId, Mode, PatchId, Topology
-from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
+from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxUnavailable, VerbRefused
 from ..domain.events import AgentGone, AiGone, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
 from . import attach, floor, ground, wire
@@ -36,8 +36,6 @@ log = structlog.get_logger(__name__)
 MEDIA_TIMEOUT_MS = 800
 """Silence of the worker after which FreeSWITCH itself ends the leg: with 1000 the AI is back after 1045 (measured)."""
 NARROW, WIDE = 8000, 16_000
-RATE_S = 0.25
-"""How long a takeover may wait for what only makes it sound better."""
 DIGIT_MS = 120
 JUST_NOW_S, ALONE_S = 3.0, 0.3
 """How long after an agent the AI's end counts as one with his, and how long the caller may be alone by then."""
@@ -230,12 +228,8 @@ class FreeSwitchPbx:
 
     async def rate(self, call: Call) -> int:
         """See `ports.Pbx`. `eavesdrop` has all that the caller's line carries, also in a conference of 8 kHz."""
-        try:
-            caller = wire.allowed("unique id", call.channels.caller_id)
-            [rate] = await self._live().api(f"uuid_getvar {caller} read_rate", seconds=RATE_S)
-        except (PbxError, BadValue):
-            return NARROW  # whatever is wrong, `engage` will say it in a moment
-        return WIDE if wire.is_wide(rate) else NARROW
+        caller = self._state.channels.get(call.channels.caller_id)
+        return WIDE if caller is not None and caller.wide else NARROW
 
     async def engage(self, call: Call, endpoint: Endpoint, mode: Mode, name: str = "") -> Engaged:
         """See `ports.Pbx`. Raises also `BadValue`, when a fact about the call or the endpoint must not reach ESL."""

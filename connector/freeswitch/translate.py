@@ -22,7 +22,7 @@ from ..domain.events import (
 )
 from .facts import Agent, Channel, Seat, State, Tracked, ai_name, call_of, epoch, hook_of, is_bypassed
 from .ground import BUG, OURS, Ground
-from .wire import DEADMAN_CAUSE, Message
+from .wire import DEADMAN_CAUSE, Message, is_wide
 
 Step = tuple[State, list[PbxEvent]]
 
@@ -60,6 +60,7 @@ def seen(state: State, m: Message, at: datetime) -> State:
         role=m.variable("takeover_role") or (known.role if known else ""),
         bypassed=is_bypassed(m),
         flows=m.variable("send_silence_when_idle") not in ("", "0") or (known is not None and known.flows),
+        wide=is_wide(m.variable("read_rate")) if m.variable("read_rate") else known is not None and known.wide,
     )
     hook = hook_of(m)
     if hook is not None and state.hooks.get(channel) != hook:

@@ -1,6 +1,5 @@
 """At which rate an agent's leg is asked for, and what FreeSWITCH is told to offer it."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -35,9 +34,13 @@ async def test_a_rate_that_cannot_be_told_is_that_of_a_telephone(site: Site) -> 
     assert await site.pbx.rate(hostile) == 8000
     gone = replace(call, channels=Channels("x", "nobody", "y", call.channels.ai_id))
     assert await site.pbx.rate(gone) == 8000
-    await site.fake.vanish()
-    async with asyncio.timeout(5):
-        assert await site.pbx.rate(call) == 8000
+
+
+async def test_a_rate_is_known_before_anybody_waits_for_it(site: Site) -> None:
+    call = await site.call(read_rate="16000")
+    before = list(site.fake.commands)
+    assert await site.pbx.rate(call) == 16_000
+    assert site.fake.commands == before
 
 
 @pytest.mark.parametrize(("rate", "codec"), [(8000, "PCMU"), (16_000, "L16@16000h@20i")])
