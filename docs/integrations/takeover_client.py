@@ -114,11 +114,12 @@ class Dialogue:
             case "takeover.started":
                 self.human = event["agent"]
             case "takeover.ended":
+                if self.human:  # the question that was interrupted, once more; told late, another one has been asked
+                    self._asked = max(0, self._asked - 1)
                 self.human = ""
                 # Nobody is greeted twice: for the caller it is one conversation. Only where the event says so.
                 self._greeted = not event.get("greet", False)
                 self._first = [_sentence(f"{event['agent']} told me: {event['note']}")] if event["note"] else []
-                self._asked = max(0, self._asked - 1)  # the question that was interrupted, once more
             case "coach":
                 # A colleague's word may be followed; what callers said (`untrusted` in `human`) never is.
                 self._first.append(_sentence(event["text"]))

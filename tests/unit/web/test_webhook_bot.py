@@ -125,3 +125,10 @@ def test_where_the_settings_say_so_the_bot_greets_again() -> None:
     assert dialogue.next() is None
     dialogue.told({"type": "takeover.ended", "agent": "Anna", "note": "", "greet": True})
     assert dialogue.next() == "Hello. One?"
+
+
+def test_of_a_takeover_that_the_bot_never_heard_of_it_takes_the_note_and_repeats_no_question() -> None:
+    dialogue = Dialogue("Hello.", ["One?", "Two?"])
+    assert dialogue.next() == "Hello. One?"
+    dialogue.told({"type": "takeover.ended", "agent": "Anna", "note": "it is paid"})
+    assert dialogue.next() == "Anna told me: it is paid. Two?"
