@@ -131,7 +131,7 @@ class Instance:
             self._process = process = subprocess.Popen(  # noqa: S603 - what the user named, and words of ours
                 [
                     *(setpriv, "--pdeathsig", "KILL", "--", str(self.installation.program)),
-                    *("-nf", "-nc", "-nonat", "-nonatmap", "-np", "-nocal", *folders),  # without -nc its console spins
+                    *("-nf", "-nc", "-nonat", "-nonatmap", "-nocal", *folders),  # without -nc its console spins
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
