@@ -208,7 +208,7 @@ async def _hold(entry: Entry) -> None:
     if holder != agent.patch:
         if wire.is_id(holder):
             raise _taken(entry, "")
-        raise ChannelGone(entry.connection.pbx, agent.patch)  # its own hook has freed the floor
+        raise _ended(entry)  # and its own hook has freed the floor
     if muted:
         _check_silence(entry, muted[0])
 
@@ -279,7 +279,7 @@ async def _settle(entry: Entry) -> None:
             f"uuid_getvar {patch} takeover_after", f"uuid_getvar {patch} takeover_watched"
         )
         lent = Lent(after if wire.is_place(after) else "", watched == "yes")
-        commands += ground.returned(where, lent)
+        commands += map("expand {}".format, ground.returned(where, lent))
         commands += [
             f"uuid_setvar {patch} takeover_armed",
             f"uuid_setvar {patch} api_hangup_hook",
@@ -290,7 +290,14 @@ async def _settle(entry: Entry) -> None:
         target = await attach.target(connection, where)
         commands += ground.end(where, target) or ()  # the PBX keeps caller and agent together, as at any end of the AI
     *_, there = await connection.api(*commands, f"uuid_setvar {patch} takeover_mode {agent.mode.value}")
+    if is_gone(there):
+        raise _ended(entry)
     check(connection.pbx, there, entry.verb, patch)
+
+
+def _ended(entry: Entry) -> VerbRefused:
+    """It is not the call that is gone."""
+    return VerbRefused(entry.connection.pbx, entry.verb, "the agent leg ended before it was in the call")
 
 
 async def renewed(entry: Entry) -> None:

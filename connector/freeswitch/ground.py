@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..domain.calls import Topology
-from .wire import CONTEXT
+from .wire import CONTEXT, UNSET
 
 BUG = "media-bug/"
 """What an AI that is a media bug is called in front of its function: ``media-bug/audio_stream``."""
@@ -115,10 +115,13 @@ def give_back(ground: Ground, leg: str, lent: Lent) -> str:
 
 
 def returned(ground: Ground, lent: Lent) -> list[str]:
-    """Takes back what was changed for as long as somebody speaks."""
+    """Takes back what was changed for as long as somebody speaks; each is to be expanded. A caller whose AI is hanging
+    up keeps what keeps him: where he goes after the bridge he looks up to 20 ms later, and he would be hung up."""
     acts: list[str] = []
     if ground.topology is Topology.DIALLED:
-        acts.append(f"uuid_setvar {ground.caller} transfer_after_bridge {lent.after}".rstrip())
+        lives = f"x${{uuid_exists({ground.ai})}}${{uuid_getvar({ground.ai} hangup_cause)}} == xtrue{UNSET}"
+        whose = f"${{cond({lives} ? {ground.caller} : nobody)}}"
+        acts.append(f"uuid_setvar {whose} transfer_after_bridge {lent.after}".rstrip())
     if lent.watched:
         acts.append(f"uuid_setvar {ground.ai} api_hangup_hook")
     return acts
