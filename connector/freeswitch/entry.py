@@ -297,7 +297,7 @@ async def _settle(entry: Entry) -> None:
 
 def _ended(entry: Entry) -> VerbRefused:
     """It is not the call that is gone."""
-    return VerbRefused(entry.connection.pbx, entry.verb, "the agent leg ended before it was in the call")
+    return VerbRefused(entry.connection.pbx, entry.verb, "the agent leg has ended")
 
 
 async def renewed(entry: Entry) -> None:

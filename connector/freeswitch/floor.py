@@ -8,7 +8,7 @@ from ..domain.calls import Mode
 from . import wire
 from .client import Connection
 from .facts import Agent
-from .ground import Ground, audible, is_watch
+from .ground import Ground, Lent, audible, is_watch, returned
 
 GONE_STEP_S, GONE_STEPS = 0.05, 40
 COMING_S = 0.5
@@ -78,12 +78,6 @@ async def undo(connection: Connection, where: Ground, patch: str) -> None:
         armed, watch = await connection.api(
             f"uuid_getvar {caller} transfer_after_bridge", f"uuid_getvar {where.ai or caller} api_hangup_hook"
         )
-        place = after if wire.is_place(after) else ""
-        ours = (
-            [f"uuid_setvar {caller} transfer_after_bridge {place}".rstrip()]
-            if armed.startswith(f"{wire.PAIR}:")
-            else []
-        )
-        if where.ai and is_watch(watch):
-            ours.append(f"uuid_setvar {where.ai} api_hangup_hook")
-        await connection.api(*audible(where), *ours, f"hash delete_ifmatch/{key}/{patch}")
+        lent = Lent(after if wire.is_place(after) else "", bool(where.ai) and is_watch(watch))
+        ours = returned(where, lent) if armed.startswith(f"{wire.PAIR}:") or lent.watched else []
+        await connection.api(*audible(where), *map("expand {}".format, ours), f"hash delete_ifmatch/{key}/{patch}")
