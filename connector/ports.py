@@ -115,9 +115,9 @@ class Journal(Protocol):
     async def outcome(self, number: int, result: str, facts: dict[str, str]) -> None:
         """Records what came of it: `ok` or a reason slug. Raises `StoreUnavailable`."""
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
-        """For acts the caller's safety needs while the store fails: kept in the reserve and the process log,
-        written to the store when it recovers. Never raises."""
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        """For acts the caller's safety needs while the store fails: kept in the process log and the reserve,
+        written to the store when it recovers. Never raises, and takes a moment at most, also on a disk that hangs."""
 
 
 class TurnKeeper(Protocol):

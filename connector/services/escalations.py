@@ -314,7 +314,7 @@ class Escalations:
             async with asyncio.timeout(RECORD_S):
                 return await journal.intent(actor, act, call, facts)
         except (StoreUnavailable, TimeoutError):
-            return journal.emergency_intent(actor, act, call, facts | {"emergency": "store-unavailable"})
+            return await journal.emergency_intent(actor, act, call, facts | {"emergency": "store-unavailable"})
 
     def _tell_store(self, call: CallId) -> None:
         self._changed.add(call)

@@ -138,13 +138,13 @@ class Hands:
                 self._fit(mode)
                 call = self._registry.call(self._call.id)  # as of now: it may have got another AI meanwhile
                 if emergency:
-                    self._record.emergency(mode, None)
+                    await self._record.emergency(mode, None)
                 engaged = await self._pbx.engage(call, self._endpoint, mode, self._name)
                 self._channel = engaged.channel
             case SwitchTo(_, mode, emergency):
                 self._fit(mode)
                 if emergency:
-                    self._record.emergency(mode, was)
+                    await self._record.emergency(mode, was)
                 self._channel = (await self._pbx.switch(self._engaged(was), mode)).channel
             case Verify(seq):
                 return Seen(seq, await self._look())
@@ -221,7 +221,7 @@ async def release_orphan(pbx: Pbx, journal: Journal, event: AgentPresent) -> Non
     try:
         number = await journal.intent("service", "release", event.call, facts)
     except StoreUnavailable:
-        number = journal.emergency_intent("service", "release", event.call, facts)
+        number = await journal.emergency_intent("service", "release", event.call, facts)
     result = "ok"
     try:
         await pbx.release(Engaged(event.call, event.patch, event.channel, event.mode))

@@ -55,10 +55,10 @@ class Record:
             return False
         return True
 
-    def emergency(self, mode: Mode, was: Mode | None) -> None:
-        """The same for the caller's safety, into the reserve: never fails, never waits for the store."""
+    async def emergency(self, mode: Mode, was: Mode | None) -> None:
+        """The same for the caller's safety, into the reserve: never fails, and waits a moment at most."""
         facts = self._facts(mode, was) | {"emergency": "store-unavailable"}
-        self._act = self._journal.emergency_intent(self._actor.id, mode.value, self._call.id, facts)
+        self._act = await self._journal.emergency_intent(self._actor.id, mode.value, self._call.id, facts)
 
     async def outcome(self, result: str) -> None:
         """What came of the act at hand."""
@@ -75,7 +75,7 @@ class Record:
                 self._release = await self._journal.intent(self._actor.id, "release", self._call.id, facts)
         except (StoreUnavailable, TimeoutError):
             facts["emergency"] = "store-unavailable"
-            self._release = self._journal.emergency_intent(self._actor.id, "release", self._call.id, facts)
+            self._release = await self._journal.emergency_intent(self._actor.id, "release", self._call.id, facts)
 
     async def ended(self, why: str) -> None:
         """Closes the books: the act at hand, if any, failed; the release happened, asked for or not."""
@@ -98,11 +98,27 @@ class Record:
 
 
 async def audited(
-    journal: Journal, actor: Actor, act: str, call: Call, facts: dict[str, str], verb: Callable[[], Awaitable[None]]
+    journal: Journal,
+    actor: Actor,
+    act: str,
+    call: Call,
+    facts: dict[str, str],
+    verb: Callable[[], Awaitable[None]],
+    *,
+    patience: float | None = None,
 ) -> None:
-    """One act that stands alone: its intent, the act, and what came of it. Not done when the store fails."""
-    origin = {"origin": actor.origin} if actor.origin else {}
-    number = await journal.intent(actor.id, act, call.id, facts | origin)
+    """One act that stands alone: its intent, the act, and what came of it.
+
+    Not done when the store fails; with `patience` (in seconds) it is, with an emergency record.
+    """
+    facts = facts | ({"origin": actor.origin} if actor.origin else {})
+    try:
+        async with asyncio.timeout(patience):
+            number = await journal.intent(actor.id, act, call.id, facts)
+    except (StoreUnavailable, TimeoutError):
+        if patience is None:
+            raise
+        number = await journal.emergency_intent(actor.id, act, call.id, facts | {"emergency": "store-unavailable"})
     result = "ok"
     try:
         await verb()

@@ -127,7 +127,7 @@ class Recovery:
         try:
             number = await self._journal.intent("service", "release", engagement.call, facts)
         except StoreUnavailable:
-            number = self._journal.emergency_intent("service", "release", engagement.call, facts)
+            number = await self._journal.emergency_intent("service", "release", engagement.call, facts)
         await close(self._journal, number, "ok")
         try:
             await self._keeper.put(engagement, CRASHED, instance=self._registry.instance, ai=ai)

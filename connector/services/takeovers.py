@@ -3,8 +3,9 @@
 A claim is decided without a single await, so of two agents who ask at once exactly one wins. The PBX guards the same
 rule on its own, against other services.
 
-When the audit cannot be written: listening, hang-up, transfer, digits and coaching are refused (`StoreUnavailable`);
-speaking and giving back go through with an emergency record, because the caller may need them.
+When the audit cannot be written: listening, transfer, digits and coaching are refused (`StoreUnavailable`); speaking
+and giving back go through with an emergency record, because the caller may need them. So does hanging up by who speaks
+with the caller, and taking the caller off hold.
 """
 
 import asyncio
@@ -152,7 +153,8 @@ class Takeovers:
             holdable()  # it may have ended while the record was written: the leg's next caller must not hear music
             await self._legs.set_leg(conductor.engagement.leg, hold=on)
 
-        await audited(self._journal, actor, "hold", conductor.call, facts, set_hold)
+        patience = None if on else self._timing.speak  # who waits on hold is not left there for a disk
+        await audited(self._journal, actor, "hold", conductor.call, facts, set_hold, patience=patience)
         conductor.hold(on)
         return conductor.engagement
 
@@ -211,7 +213,8 @@ class Takeovers:
                 self._hung_up.discard(call)
                 raise
 
-        await audited(self._journal, actor, "hangup", found, {}, end)
+        patience = self._timing.speak if self._speaks(actor, call) else None
+        await audited(self._journal, actor, "hangup", found, {}, end, patience=patience)
 
     async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
         """Sends the caller to a configured destination; AI and agents leave."""
@@ -271,6 +274,12 @@ class Takeovers:
         if pbx is None or state is None or not state.up:
             raise PbxUnavailable(call.pbx, state.why if state and state.why else "not connected")
         return pbx
+
+    def _speaks(self, actor: Actor, call: CallId) -> bool:
+        return any(
+            c.call.id == call and c.engagement.agent == actor.id and c.engagement.mode.speaks and c.holds_leg
+            for c in self._conductors.values()
+        )
 
     def _of_leg(self, leg: str) -> Conductor | None:
         return next((c for c in self._conductors.values() if c.engagement.leg == leg and c.holds_leg), None)

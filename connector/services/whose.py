@@ -33,7 +33,7 @@ class PlacedJournal:
         """See `ports.Journal`."""
         await self._journal.outcome(number, result, facts)
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
         """See `ports.Journal`. Asks no store: for a call that ended long ago, nobody is in an emergency."""
         whose = self._registry.whose(call) if call is not None else {}
-        return self._journal.emergency_intent(actor, act, call, facts | whose)
+        return await self._journal.emergency_intent(actor, act, call, facts | whose)

@@ -19,9 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from ..domain.calls import CallId
 from ..domain.errors import BadValue, StoreUnavailable
 from . import chain, trail
+from .aside import Aside
 from .chain import Entry, Fault, Head
 from .engine import Database, Writer, unavailable
-from .reserve import Reserve
 from .schema import audit, audit_head, stamp
 from .trail import AuditRow, Done, Wanted
 
@@ -51,7 +51,7 @@ class _Waiting:
 class Audit:
     """Needs `run` running; `Store` does that."""
 
-    def __init__(self, database: Database, writer: Writer, key: bytes, reserve: Reserve) -> None:
+    def __init__(self, database: Database, writer: Writer, key: bytes, reserve: Aside) -> None:
         if len(key) < 32:
             raise BadValue("audit key", f"{len(key)} bytes", "use at least 32 random bytes")
         self._database = database
@@ -88,17 +88,19 @@ class Audit:
         stored = self._stored.get(intent.reserve)
         if stored is None:
             facts_of = {**entry.facts, "of": intent.reserve}
-            self._set_aside(replace(entry, facts=facts_of, reserve=uuid.uuid4().hex))
+            await self._set_aside(replace(entry, facts=facts_of, reserve=uuid.uuid4().hex))
         else:
             await self._write(replace(entry, refers=stored))
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
-        """Into the reserve and the process log at once; the number is negative. Never raises."""
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+        """Into the process log at once and into the reserve, whose disk has a moment; the number is negative. Never
+        raises."""
         self._emergencies += 1
+        number = -self._emergencies
         entry = Entry(_now(), "intent", actor, act, call, facts, reserve=uuid.uuid4().hex)
-        self._open[-self._emergencies] = entry
-        self._set_aside(entry)
-        return -self._emergencies
+        self._open[number] = entry
+        await self._set_aside(entry)
+        return number
 
     # Reading
 
@@ -225,26 +227,23 @@ class Audit:
 
     # The reserve
 
-    def _set_aside(self, entry: Entry) -> None:
+    async def _set_aside(self, entry: Entry) -> None:
         facts = dict(entry.facts)
         log.warning(
             "audit.reserve", act=entry.act, actor=entry.actor, call=entry.call, reserve=entry.reserve, facts=facts
         )
-        try:
-            self._reserve.append(
-                {
-                    "at": entry.at,
-                    "kind": entry.kind,
-                    "actor": entry.actor,
-                    "act": entry.act,
-                    "call": entry.call,
-                    "facts": facts,
-                    "reserve": entry.reserve,
-                }
-            )
-        except StoreUnavailable as error:  # the process log has it; nothing more can be done, and nobody must wait
-            log.critical("audit.reserve-lost", why=error.why, reserve=entry.reserve)
         self._recover.set()
+        await self._reserve.add(
+            {
+                "at": entry.at,
+                "kind": entry.kind,
+                "actor": entry.actor,
+                "act": entry.act,
+                "call": entry.call,
+                "facts": facts,
+                "reserve": entry.reserve,
+            }
+        )
 
     async def _recover_reserve(self) -> None:
         while True:
@@ -258,15 +257,15 @@ class Audit:
             self._recover.clear()
 
     async def _flush(self) -> None:
-        waiting = [_reserved(entry) for entry in self._reserve.entries]
+        aside = self._reserve.entries
+        waiting = [_reserved(entry) for entry in aside]
         ids = [entry.reserve for entry in waiting]
         known = await self._database.rows(select(audit.c.reserve, audit.c.number).where(audit.c.reserve.in_(ids)))
         self._stored.update({row["reserve"]: row["number"] for row in known})
         for entry in waiting:
             if entry.reserve is not None and entry.reserve not in self._stored:
                 self._stored[entry.reserve] = await self._write(entry)
-        if len(self._reserve.entries) == len(waiting):  # nobody has added one meanwhile
-            self._reserve.clear()
+        if await self._reserve.forget(aside):
             awaited = {entry.reserve for entry in self._open.values()}
             self._stored = {id_: number for id_, number in self._stored.items() if id_ in awaited}
 

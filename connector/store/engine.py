@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ..domain.errors import BadValue, StoreUnavailable
+from .thread import DiskThread
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +25,11 @@ CONNECT_S = 3.0
 COMMAND_S = 10.0
 """How long PostgreSQL may take to answer: one that hangs must not keep revoked sessions alive, nor a log-in waiting."""
 
+ANSWER_S = 10.0
+"""How long anybody waits for the answer to a transaction: a disk that hangs gives none, and no error either."""
+
 CLOSING_S = 5.0
-"""How long closing waits for the transactions under way."""
+"""How long closing waits for the transactions under way, and for the connections."""
 
 T = TypeVar("T")
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
@@ -71,7 +75,7 @@ def make_engine(url: URL) -> AsyncEngine:
     if not is_sqlite(url):
         deadlines = {"timeout": CONNECT_S, "command_timeout": COMMAND_S}
         return create_async_engine(url, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=deadlines)
-    engine = create_async_engine(url, connect_args=_PATIENCE)
+    engine = create_async_engine(url, pool_timeout=CONNECT_S, connect_args=_PATIENCE)
     _set_pragmas(engine.sync_engine, synchronous="NORMAL")
     return engine
 
@@ -117,7 +121,7 @@ class ThreadWriter:
     def __init__(self, url: URL) -> None:
         self._engine = create_engine(url.set(drivername="sqlite"), connect_args=_PATIENCE)
         _set_pragmas(self._engine, synchronous="FULL")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._thread = DiskThread("audit")
         self._last: Future[Any] | None = None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -137,9 +141,9 @@ class ThreadWriter:
 
     async def close(self) -> None:
         """See `Writer`."""
-        closing = self._thread.submit(self._engine.dispose)
-        self._thread.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(closing))
+        closing = asyncio.wrap_future(self._thread.submit(self._engine.dispose))
+        self._thread.end()
+        await asyncio.shield(asyncio.wait([closing], timeout=CLOSING_S))
 
 
 class Database:
@@ -154,12 +158,24 @@ class Database:
         self._engine = engine
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """See `Writer`. `IntegrityError`s pass through: they are the caller's answer."""
+    async def run(self, work: Callable[[Connection], T], *, bounded: bool = True) -> T:
+        """See `Writer`. `IntegrityError`s pass through: they are the caller's answer.
+
+        After `ANSWER_S` it is not waited for any more, unless it is not `bounded`; it may still be carried out.
+        """
         transaction = asyncio.create_task(self._transaction(work))
         self._under_way.add(transaction)
-        transaction.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(transaction)
+        transaction.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(ANSWER_S if bounded else None):
+                return await asyncio.shield(transaction)
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {ANSWER_S:g} s") from None
+
+    def _ended(self, transaction: asyncio.Task[Any]) -> None:
+        self._under_way.discard(transaction)
+        if not transaction.cancelled():
+            transaction.exception()  # nobody may be left to hear of it
 
     async def _transaction(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -197,7 +213,8 @@ class Database:
             _, owing = await asyncio.wait(self._under_way, timeout=CLOSING_S)
             if owing:
                 log.error("store.transactions.left", count=len(owing), waited_s=CLOSING_S)
-        await self._engine.dispose()
+        disposing = asyncio.ensure_future(self._engine.dispose())
+        await asyncio.wait([disposing], timeout=CLOSING_S)
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:

@@ -10,6 +10,7 @@ from typing import Self
 from sqlalchemy import insert
 
 from .accounts import Accounts
+from .aside import Aside
 from .audit import Audit
 from .chain import GENESIS
 from .engagements import Engagements
@@ -50,7 +51,7 @@ class Store:
         place = parsed(url)
         database, journal = Database(make_engine(place)), Database(make_engine(audit_place(place)))
         writer = make_writer(audit_place(place))
-        room = Reserve(reserve, key, reserve_size)
+        aside = Aside(Reserve(reserve, key, reserve_size))
         try:
             await create(database, metadata, insert(meta), {"key": "schema", "value": str(VERSION)})
             await create(journal, audit_metadata, insert(audit_head), {"id": 1, "number": 0, "mac": GENESIS})
@@ -58,7 +59,7 @@ class Store:
             await upgrade(journal, audit_metadata)
             await upgrade(database, metadata)
             await done(database)
-            audit = Audit(journal, writer, key, room)
+            audit = Audit(journal, writer, key, aside)
             writing = asyncio.create_task(audit.run())
             try:
                 yield cls(
@@ -76,7 +77,7 @@ class Store:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
         finally:
-            room.close()
+            await aside.close()
             await database.close()
             await journal.close()
             await writer.close()

@@ -54,9 +54,9 @@ async def _alone(database: Database, work: Callable[[Connection], None]) -> None
         work(connection)
 
     try:
-        await database.run(locked)
+        await database.run(locked, bounded=False)  # a large table takes its time, and nobody is here yet
     except StoreUnavailable:  # on SQLite, perhaps another process has done it since we looked: look again
-        await database.run(locked)
+        await database.run(locked, bounded=False)
 
 
 def _add(connection: Connection, tables: MetaData) -> None:

@@ -119,7 +119,7 @@ class Journal:
             raise StoreUnavailable("the disk is full")
         self.outcomes[number] = result
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
         number = -len(self.reserve) - 1
         self.reserve.append(Act(number, actor, act, call, facts))
         return number

@@ -114,7 +114,7 @@ class _Memory:
     async def outcome(self, number: int, result: str, facts: dict[str, str]) -> None:
         pass
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
         return next(self._numbers)
 
     async def put(self, call: CallId, turn: Turn) -> None:

@@ -86,7 +86,7 @@ class Box:
     async def outcome(self, number: int, result: str, facts: dict[str, str]) -> None:
         self.results.append(result)
 
-    def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+    async def emergency_intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
         raise NotImplementedError("no caller hangs on a webhook")
 
 

@@ -186,7 +186,7 @@ async def test_a_full_disk_is_unavailable(place: Place) -> None:
         await store.audit._writer.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
         with pytest.raises(StoreUnavailable, match="full"):
             await store.audit.intent("anna", "monitor", CALL, {"padding": "x" * 100_000})
-        number = store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
+        number = await store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
         assert number < 0
         assert len(store.audit._reserve.entries) == 1
 
@@ -205,7 +205,7 @@ async def test_an_emergency_intent_and_its_outcome_reach_the_store_when_it_recov
 ) -> None:
     monkeypatch.setattr(audit_module, "RECOVERY_S", 0.05)
     unlock = place.lock()
-    number = store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
+    number = await store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
     await store.audit.outcome(number, "ok", {})
     assert len(store.audit._reserve.entries) == 2
     unlock()
@@ -217,7 +217,7 @@ async def test_an_emergency_intent_and_its_outcome_reach_the_store_when_it_recov
 
 
 async def test_an_outcome_after_the_recovery_refers_to_the_stored_intent(store: Store) -> None:
-    number = store.audit.emergency_intent("anna", "takeover", CALL, {})
+    number = await store.audit.emergency_intent("anna", "takeover", CALL, {})
     await until_flushed(store)
     await store.audit.outcome(number, "ok", {})
     intent, outcome = await store.audit.read()
@@ -227,7 +227,7 @@ async def test_an_outcome_after_the_recovery_refers_to_the_stored_intent(store: 
 async def test_nothing_in_the_reserve_is_lost_by_a_crash(place: Place) -> None:
     async with place.open() as store:
         unlock = place.lock()
-        number = store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
+        number = await store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
         await store.audit.outcome(number, "ok", {})
         crash = place.reserve.read_bytes()
         unlock()
@@ -244,7 +244,7 @@ async def test_nothing_in_the_reserve_is_lost_by_a_crash(place: Place) -> None:
 
 async def test_a_crash_between_storing_and_clearing_stores_nothing_twice(place: Place) -> None:
     async with place.open() as store:
-        number = store.audit.emergency_intent("anna", "takeover", CALL, {})
+        number = await store.audit.emergency_intent("anna", "takeover", CALL, {})
         await store.audit.outcome(number, "ok", {})
         crash = place.reserve.read_bytes()
         await until_flushed(store)
@@ -260,11 +260,11 @@ async def test_a_full_reserve_stops_nobody(place: Place) -> None:
     async with place.open(reserve_size=600) as store:
         unlock = place.lock()
         with structlog.testing.capture_logs() as logs:
-            numbers = [store.audit.emergency_intent("anna", "takeover", CALL, {}) for _ in range(10)]
+            numbers = [await store.audit.emergency_intent("anna", "takeover", CALL, {}) for _ in range(10)]
         unlock()
         assert numbers == [-number for number in range(1, 11)]
         assert sum(line["event"] == "audit.reserve" for line in logs) == 10, "the process log has them all"
-        assert any(line["event"] == "audit.reserve-lost" for line in logs)
+        assert any(line["event"] == "audit.reserve-in-memory-only" for line in logs)
 
 
 # ---- opening and closing ----

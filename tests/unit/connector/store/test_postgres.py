@@ -102,7 +102,7 @@ async def test_a_locked_audit_is_unavailable_and_then_available_again(
     unlock = shared.server.lock(shared.name, "audit_head")
     with pytest.raises(StoreUnavailable):
         await store.audit.intent("anna", "monitor", CALL, {})
-    number = store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
+    number = await store.audit.emergency_intent("anna", "takeover", CALL, {"leg": "l1"})
     await store.audit.outcome(number, "ok", {})
     unlock()
 
