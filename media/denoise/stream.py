@@ -10,8 +10,8 @@ from .analysis import ANALYSIS, KEPT, OVERLAP, SIZE, SYNTHESIS
 Spectra = npt.NDArray[np.complex64]
 
 _WINDOW = ANALYSIS * np.float32(SIZE)
-"""The transform is asked to divide by `SIZE`, a power of two: numpy's `rfft` works in float32 only if it has a factor of
-that type, and without one it takes seven times as long, in float64 (numpy 2.0 to 2.4)."""
+"""The transform is asked to divide by `SIZE`, a power of two: numpy's `rfft` works in float32 only if it has a factor
+of that type, and without one it takes twice as long, in float64 (numpy 2.0 to 2.4)."""
 
 PARTS = {"past": KEPT, "tail": HOP}
 "What a suppressor's layout must have for these functions."
