@@ -135,7 +135,13 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             settings.http.monitoring,
         )
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
-        means = Means(journal, store.escalations, notices, lambda call, to: pbxs[call.pbx].transfer(call, to))
+        means = Means(
+            journal,
+            store.escalations,
+            notices,
+            lambda call, to: pbxs[call.pbx].transfer(call, to),
+            takeovers.spoken_for,
+        )
         escalations = Escalations(registry, means, configured.escalation_policy(settings))
         await escalations.restore()
         recovery = Recovery(registry, store.engagements, store.transcripts, journal, notices)

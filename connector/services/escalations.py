@@ -39,6 +39,7 @@ RETRY_S = (2.0, 5.0, 10.0)
 on there; one that refuses is not."""
 
 Transfer = Callable[[Call, str], Awaitable[None]]
+Claimed = Callable[[CallId], bool]
 Clock = Callable[[], datetime]
 
 
@@ -70,6 +71,9 @@ class Means:
     keeper: EscalationKeeper
     notices: Notices
     transfer: Transfer
+    claimed: Claimed
+    """Whether an agent of ours speaks with the caller or has asked to: one who listens and is about to speak is still
+    shown as listening."""
 
 
 class Escalations:
@@ -201,7 +205,8 @@ class Escalations:
 
     def _taken(self, call: CallId) -> bool:
         """Whether somebody speaks with the caller, or is about to."""
-        return any(one.mode.speaks and one.phase is not Phase.ENDED for one in self._registry.engagements(call))
+        shown = any(one.mode.speaks and one.phase is not Phase.ENDED for one in self._registry.engagements(call))
+        return shown or self._means.claimed(call)
 
     def _reopen(self, pbx: str) -> None:
         for call in [call for call in self._kept if call.partition("~")[0] == pbx]:
@@ -274,28 +279,30 @@ class Escalations:
         self._show(made)
         found = self._registry.call(call)
         self._means.notices.escalation(found, "escalation.step", made, {"transfer": step.transfer}, step.notify)
-        return await self._send_on(found, step.transfer) if step.transfer else "ok"
+        return await self._send_on(made, step.transfer) if step.transfer else "ok"
 
-    async def _send_on(self, call: Call, destination: str) -> str:
+    async def _send_on(self, escalation: Escalation, destination: str) -> str:
         """Sends the caller to the fallback, unless somebody comes; tried again while the PBX fails."""
-        result, tries = "fault", 0
-        while True:
+        call, result, tries = escalation.call, "fault", 0
+        while (now := self._open.get(call)) is not None and now.since == escalation.since:  # not a later request
+            if self._taken(call):
+                await asyncio.sleep(CLAIMED_S)  # the claim may still fail
+                continue
             away = False
             try:
-                if call.id not in self._open or self._taken(call.id):
-                    return "answered"
-                await self._means.transfer(self._registry.call(call.id), destination)
+                await self._means.transfer(self._registry.call(call), destination)
                 return "ok"
             except TakeoverError as error:
-                log.warning("escalation.not-transferred", call=call.id, to=destination, why=str(error))
+                log.warning("escalation.not-transferred", call=call, to=destination, why=str(error))
                 result, away = error.slug, isinstance(error, PbxUnavailable | PbxTimeout)
             except Exception:  # whatever an adapter throws: it must not end the ladders of all other callers
-                log.exception("escalation.transfer-fault", call=call.id, to=destination)
+                log.exception("escalation.transfer-fault", call=call, to=destination)
                 result = "fault"
             if tries >= len(RETRY_S) and not away:
                 return result
             await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
             tries += 1
+        return "answered"
 
     # The audit and the store
 

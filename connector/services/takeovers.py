@@ -158,6 +158,10 @@ class Takeovers:
         conductor.hold(on)
         return conductor.engagement
 
+    def spoken_for(self, call: CallId) -> bool:
+        """Whether an agent of ours speaks in this call, or is about to."""
+        return any(c.call.id == call and c.holds_floor for c in self._conductors.values())
+
     # Going
 
     async def release(self, actor: Actor, engagement: EngagementId, note: str = "", outcome: str = "") -> None:

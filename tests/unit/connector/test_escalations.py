@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ async def desk(
 
         kept = keeper or Keeper()
         loop = asyncio.get_running_loop()
-        means = Means(s.journal, kept, Notices(s.registry, s.transcripts), transfer)
+        means = Means(s.journal, kept, Notices(s.registry, s.transcripts), transfer, s.takeovers.spoken_for)
         began = loop.time()
         escalations = Escalations(
             s.registry, means, policy, clock=lambda: START + timedelta(seconds=loop.time() - began)
@@ -291,6 +292,54 @@ async def test_no_step_is_taken_while_somebody_is_about_to_speak() -> None:
         await claim
         await settle(60)
         assert d.sent == []
+
+
+@virtual_time
+async def test_a_listener_who_is_about_to_speak_keeps_the_caller() -> None:
+    """While the mode changes the engagement still shows as listening; the claim is what counts."""
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        listening = await d.s.takeovers.engage(ANNA, call, Mode.MONITOR, "leg-a")
+        d.escalations.ask(BOT, call, "help", "urgent")
+        d.s.journal.delay = 0.25
+        await settle(10.05)  # the step's record is being written
+        change = asyncio.create_task(d.s.takeovers.change(ANNA, listening.id, Mode.TAKEOVER))
+        await settle(0.22)
+        assert not change.done(), "its record takes longer than the step's"
+        await change
+        await settle(20)
+        assert d.sent == []
+        assert d.kinds()[-1] == "escalation.answered"
+
+
+@virtual_time
+async def test_a_claim_that_fails_while_a_step_is_taken_leaves_the_step() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        d.escalations.ask(BOT, call, "help", "urgent")
+        d.s.pbx.faults["engage"] = deque(["refused"])
+        d.s.journal.delay = 0.25
+        await settle(10.05)  # the step's record is being written
+        with pytest.raises(VerbRefused):
+            await d.s.takeovers.engage(ANNA, call, Mode.TAKEOVER, "leg-a")
+        await settle(5)
+        assert d.sent == [(call, "support")], "nobody came, so the caller goes on"
+
+
+@virtual_time
+async def test_a_second_request_is_not_sent_on_by_the_step_of_the_first() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        d.failures += [PbxUnavailable("lab", "away")] * 2
+        d.escalations.ask(BOT, call, "help", "normal")
+        await settle(11)
+        d.escalations.withdraw(BOT, call)
+        await settle(0.5)
+        d.escalations.ask(BOT, call, "help after all", "normal")
+        await settle(9)
+        assert d.sent == []
+        await settle(6)
+        assert d.sent == [(call, "support")]
 
 
 @virtual_time
