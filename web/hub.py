@@ -44,7 +44,7 @@ def me_json(actor: Actor) -> dict[str, str]:
 class Hub:
     """All connected clients. Every method is synchronous and cheap; nothing here waits for a client."""
 
-    def __init__(self, registry: Registry, escalations: Escalations) -> None:
+    def __init__(self, registry: Registry, escalations: Escalations, missed: Missed) -> None:
         self._registry, self._escalations = registry, escalations
         self._clients: set[Client] = set()
         self._audiences: dict[Hashable, Audience] = {}
@@ -52,7 +52,7 @@ class Hub:
         self._numbers = itertools.count()
         self._calls: dict[CallId, bytes] = {}
         """Live calls as JSON, until something about them changes."""
-        self._missed = Missed()
+        self._missed = missed
         self._timer: asyncio.Handle | None = None
         self._last = 0.0
         self.refreshed = 0
@@ -157,7 +157,8 @@ class Hub:
 
     def publish(self, change: Change) -> None:
         """From the registry: only notes it down, so that the PBX's events are never held up by rendering."""
-        self._queue.append(change)
+        # Kept from now on, not only when nobody is found to be told: a crash may come in between.
+        self._queue.append(self._missed.keep(change) if isinstance(change, AiNotice) else change)
         self._schedule()
 
     def leg_changed(self, session: str, leg: str, *, up: bool, why: str = "") -> None:
@@ -199,8 +200,8 @@ class Hub:
                 continue  # digits may be card numbers: nobody needs to see them
             for audience in self._audiences.values():
                 audience.take(key, call, change, self._unique)
-            if isinstance(change, AiNotice) and not any(one.wants(change) for one in self._audiences.values()):
-                self._missed.keep(change)
+            if isinstance(change, AiNotice) and any(one.wants(change) for one in self._audiences.values()):
+                self._missed.told(change)
 
     def _unique(self) -> Key:
         return ("notice", next(self._numbers))

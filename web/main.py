@@ -45,6 +45,7 @@ from .keyfile import KeyUnusable
 from .listening import listening, url_of
 from .medialegs import MediaLegs, media_samples
 from .metrics import Labels, Sample
+from .missed import EndsLast, Missed
 from .notify import notify, watchdog_seconds
 from .routing import Limits
 from .settings import AiPolicy, Settings
@@ -127,7 +128,10 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         transcripts = Transcripts(registry, store.transcripts)
         notices = Notices(registry, transcripts, lambda ai: settings.ais.get(ai, AiPolicy()).greets_again)
         journal = PlacedJournal(store.audit, registry, store.audit.whose)
-        takeovers = Takeovers(registry, pbxs, legs, journal, store.engagements, transcripts, notices=notices)
+        missed = Missed(store.missed, journal, instance)
+        await missed.restore()
+        engagements = EndsLast(store.engagements, missed)
+        takeovers = Takeovers(registry, pbxs, legs, journal, engagements, transcripts, notices=notices)
         site = Site(
             settings.http.https,
             settings.http.public_url or "",
@@ -144,11 +148,11 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         )
         escalations = Escalations(registry, means, configured.escalation_policy(settings))
         await escalations.restore()
-        recovery = Recovery(registry, store.engagements, store.transcripts, journal, notices)
+        recovery = Recovery(registry, engagements, store.transcripts, journal, notices)
         await recovery.restore()
         links = webhooks.links(settings, registry, store.outbox, journal)
         marks = Marks(registry, settings.data_dir / "marks")
-        desk, hub = Desk(legs), Hub(registry, escalations)
+        desk, hub = Desk(legs), Hub(registry, escalations, missed)
         parts = app.Parts(
             registry=registry,
             takeovers=takeovers,
@@ -181,6 +185,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(links.run(), "webhooks")
         start(marks.run(), "marks")
         start(recovery.run(), "recovery")
+        start(missed.run(), "missed")
         if settings.retention.days is not None:
             keepers: dict[str, Keeper] = {"turns": store.transcripts, "engagements": store.engagements, "marks": marks}
             start(Retention(settings.retention.days, keepers, journal).run(), "retention")

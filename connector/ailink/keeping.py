@@ -1,4 +1,4 @@
-"""Keeps the events that wait for their webhooks, so that a restart sends them; and says aloud which ones were lost.
+"""Keeps the events that wait for whom they are for, so that a restart sends them; and says aloud which ones were lost.
 
 Nobody waits for it: an event is sent and kept at the same time. One task writes, whatever has gathered in one
 transaction; an event that was delivered before its turn came is never written.
@@ -26,28 +26,33 @@ LOSSES = 1_000
 
 
 class Keeping:
-    """All methods but `run` and `kept` return at once."""
+    """All methods but `run`, `kept` and `written` return at once. `name` is for the log: what the events wait for."""
 
-    def __init__(self, keeper: EventKeeper, journal: Journal) -> None:
+    def __init__(self, keeper: EventKeeper, journal: Journal, name: str = "webhook") -> None:
         self._keeper = keeper
         self._journal = journal
+        self._name = name
         self._added: dict[tuple[str, str], Undelivered] = {}
         self._gone: set[tuple[str, str]] = set()
         self._lost: deque[tuple[Undelivered, CallId | None, str, str, str]] = deque(maxlen=LOSSES)
         self._failing = False
         self._wake = asyncio.Event()
+        self._tried = asyncio.Event()
+        """All that there was to write has been written, or could not be."""
+        self._tried.set()
 
     async def kept(self) -> Sequence[Undelivered]:
         """What waited when the service ended, oldest first; nothing when the store fails."""
         try:
             return await self._keeper.waiting()
         except StoreUnavailable as error:
-            log.warning("webhook.not-restored", why=error.why)
+            log.warning(f"{self._name}.not-restored", why=error.why)
             return ()
 
     def add(self, one: Undelivered) -> None:
         """It waits for its webhook from now on."""
         self._added[one.hook, one.id] = one
+        self._tried.clear()
         self._wake.set()
 
     def remove(self, one: Undelivered) -> None:
@@ -58,10 +63,14 @@ class Keeping:
 
     def lose(self, one: Undelivered, call: CallId | None, kind: str, result: str, why: str) -> None:
         """It will never be delivered: into the log and the audit."""
-        log.error("webhook.lost", hook=one.hook, id=one.id, call=call, kind=kind, result=result, why=why)
+        log.error(f"{self._name}.lost", hook=one.hook, id=one.id, call=call, kind=kind, result=result, why=why)
         self._lost.append((one, call, kind, result, why))
         self.remove(one)
         self._wake.set()
+
+    async def written(self) -> None:
+        """Returns when what was added so far is in the store, or the store has failed; needs `run` running."""
+        await self._tried.wait()
 
     async def run(self) -> None:
         """Writes until cancelled, and then what is left: a stop must forget as little as a crash."""
@@ -93,6 +102,7 @@ class Keeping:
                 self._later(added, gone, error)
                 break
             self._failing = False
+        self._tried.set()
         while self._lost:
             await self._record(*self._lost.popleft())
 
@@ -101,7 +111,7 @@ class Keeping:
     ) -> None:
         """They wait in memory; only a restart in this state would forget them."""
         if not self._failing:
-            log.warning("webhook.not-kept", events=len(added), why=error.why)
+            log.warning(f"{self._name}.not-kept", events=len(added), why=error.why)
         self._failing = True
         done = {key for key in self._gone if key in added}
         self._added = {key: one for key, one in added.items() if key not in done} | self._added

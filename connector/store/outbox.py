@@ -1,13 +1,12 @@
-"""Events that wait for their webhook."""
+"""Events that wait for those whom they are for: a webhook, or an AI's socket."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select, tuple_
+from sqlalchemy import Table, delete, insert, select, tuple_
 from sqlalchemy.engine import Connection
 
 from ..ports import Undelivered
 from .engine import Database
-from .schema import outbox
 
 ROWS = 100
 """Per statement: SQLite before 3.32 takes 999 values in one."""
@@ -16,11 +15,14 @@ ROWS = 100
 class Outbox:
     """Implements `ports.EventKeeper`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, table: Table) -> None:
         self._database = database
+        self._table = table
 
     async def change(self, added: Sequence[Undelivered], removed: Sequence[tuple[str, str]]) -> None:
         """Adds events and removes others (hook and id), all or none."""
+
+        outbox = self._table
 
         def change(connection: Connection) -> None:
             # A commit that was said to have failed may have happened: what is added again takes its own place.
@@ -36,5 +38,5 @@ class Outbox:
 
     async def waiting(self) -> Sequence[Undelivered]:
         """All that wait, oldest first."""
-        rows = await self._database.rows(select(outbox).order_by(outbox.c.number))
+        rows = await self._database.rows(select(self._table).order_by(self._table.c.number))
         return [Undelivered(row["hook"], row["id"], row["at"], row["event"]) for row in rows]

@@ -6,7 +6,8 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaD
 
 VERSION = 3
 """Of this schema; kept in `meta`, so that an older program leaves it alone. 2: what tokens reach, whose a call is in
-the audit, events that wait for their webhook, when a turn was kept. 3: whose an engagement is, and of which AI."""
+the audit, events that wait for their webhook, when a turn was kept. 3: whose an engagement is, and of which AI; what an
+AI has missed (a table of its own, which the program before does not mind)."""
 _ALL = '["*"]'
 """Every queue, or every tenant, as it is stored."""
 
@@ -93,6 +94,18 @@ outbox = Table(
     Index("outbox_event", "hook", "id", unique=True),
 )
 """Events that wait for their webhook, in the order of their numbers."""
+
+missed = Table(
+    "missed",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("hook", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Index("missed_event", "hook", "id", unique=True),
+)
+"""The same, for AIs that are told over a socket: `hook` is the instance of the service that they come to."""
 
 audit = Table(
     "audit",

@@ -18,7 +18,7 @@ from .engine import Database, audit_place, make_engine, make_writer, parsed
 from .escalations import EscalationStore
 from .outbox import Outbox
 from .reserve import SIZE, Reserve
-from .schema import VERSION, audit_head, audit_metadata, meta, metadata
+from .schema import VERSION, audit_head, audit_metadata, meta, metadata, missed, outbox
 from .sessions import Sessions
 from .tokens import Tokens
 from .transcripts import TranscriptStore
@@ -36,6 +36,7 @@ class Store:
     transcripts: TranscriptStore
     escalations: EscalationStore
     outbox: Outbox
+    missed: Outbox
     audit: Audit
 
     @classmethod
@@ -69,7 +70,8 @@ class Store:
                     Engagements(database),
                     TranscriptStore(database),
                     EscalationStore(database),
-                    Outbox(database),
+                    Outbox(database, outbox),
+                    Outbox(database, missed),
                     audit,
                 )
                 await audit.settle()

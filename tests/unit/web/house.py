@@ -40,6 +40,7 @@ from web import app, pages
 from web.auth import Guard, Site
 from web.hub import Hub
 from web.metrics import Requests
+from web.missed import Missed
 from web.passwords import hash_password, hash_secret, new_secret
 from web.routing import Limits, Route
 from web.signalling import Desk
@@ -237,7 +238,9 @@ class House:
         means = Means(journal, self.store.escalations, notices, self.pbx.transfer, self.takeovers.spoken_for)
         escalations = Escalations(self.registry, means, self.escalation)
         marks = Marks(self.registry, self.folder / "marks")
-        self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations)
+        self.missed = Missed(self.store.missed, journal, "test")
+        await self.missed.restore()
+        self.desk, self.hub = Desk(self.legs), Hub(self.registry, escalations, self.missed)
         self.parts = app.Parts(
             registry=self.registry,
             takeovers=self.takeovers,
@@ -258,7 +261,7 @@ class House:
             ice_servers=lambda _name: [],
             limits=Limits.of(1e6, 1e6),  # a test may ask as fast as it can; `test_limits` has its own
         )
-        self._running = asyncio.gather(self.takeovers.run(), escalations.run(), marks.run())
+        self._running = asyncio.gather(self.takeovers.run(), escalations.run(), marks.run(), self.missed.run())
         self.server = await enter(TestServer(app.build(self.parts)))
         self.url = str(self.server.make_url("")).rstrip("/")
         self.registry.apply(PbxUp("lab", "22.0.0"))
