@@ -28,6 +28,8 @@ NOISE_AFTER = 0.5
 "... after which the caller hears comfort noise."
 GIVE_UP = 2.0
 "... after which the patch is closed and the PBX gives the call back to the AI."
+SETTLED = 1.0
+"Seconds after which a patch is over its beginning."
 APART = 0.2
 "Seconds that sound said in one call may still be under way when the next one begins."
 
@@ -61,6 +63,8 @@ class Leg:
 
     def __init__(self, leg: str, offer: sdp.Offer, network: Network, connect: Connect, *, suppression: bool) -> None:
         self.id = leg
+        self.number = 0
+        "In the order of opening."
         self._network = network
         self._connect = connect
         self.peer = self.connect(offer)
@@ -197,6 +201,15 @@ class Leg:
         self._echo.add(power, self.voice.before.last if spoke and not self.muted else 0.0)
         if self.peer.up:
             self.peer.send(heard, self._clock)
+
+    def may_wait(self, now: float) -> bool:
+        """Whether nobody hears it if its next turn comes 10 ms late: the agent is in no call, or silent in one."""
+        patch = self.patch
+        return patch is None or not (self.voice.speaking or self.hold or now - patch.accepted < SETTLED)
+
+    def wait(self, tick: int) -> None:
+        """Its next turn comes late, in the tick after this one: what the browser hears goes on where it was."""
+        self._tick = tick
 
     def facts(self) -> Facts:
         """The last second; reading starts a new one. Sends the RTCP report that belongs to it."""

@@ -19,9 +19,13 @@ class Silent(Leg):
         bench = Bench()
         self.__dict__.update(bench.leg.__dict__)
         self.ticked: list[float] = []
+        self.speaks = False
 
     def collect(self, now: float) -> None:
         self.ticked.append(now)
+
+    def may_wait(self, now: float) -> bool:
+        return not self.speaks
 
 
 async def test_many_legs_gather_in_few_phases_and_none_is_left_out() -> None:
@@ -52,3 +56,23 @@ async def test_few_legs_stay_where_they_are() -> None:
         for slot in range(3 * PHASES):
             one._run_due(start + slot * SLOT)
         assert [len(phase) for phase in one._phases] == [1, 1, 1, 1]
+
+
+async def test_phases_become_even_by_turns_that_come_late_where_nobody_speaks() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        one = Engine(MediaSettings(), cast("Connect", None), lambda _report: None, tasks)
+        quiet, busy = [Silent() for _ in range(10)], [Silent() for _ in range(30)]
+        for leg in busy:
+            leg.speaks = True
+        one._phases[0] += busy + quiet
+        one._phases[2] += [Silent() for _ in range(20)]
+        one._patches = {str(number): leg for number, leg in enumerate([*one._phases[0], *one._phases[2]])}
+        start = one._pacer.wake()
+        for slot in range(20 * PHASES):
+            one._run_due(start + slot * SLOT)
+        assert [len(phase) for phase in one._phases] == [32, 0, 28, 0]
+        assert all(leg in one._phases[0] for leg in busy)
+        for leg in quiet:
+            gaps = [round((b - a) / SLOT) for a, b in zip(leg.ticked, leg.ticked[1:], strict=False)]
+            assert sorted(gaps)[-2:] in ([PHASES, PHASES], [PHASES, PHASES + PHASES // 2])
+            assert min(gaps) == PHASES, "never two frames in a row"

@@ -223,3 +223,28 @@ async def test_a_new_stream_of_the_same_browser_goes_on_at_once(bench: Bench) ->
         bench.now += 0.01
         bench.tick += 1
     assert sum(bool(frame.any()) for frame in memory.frames()[50:]) >= 16
+
+
+async def test_a_turn_may_come_late_only_where_nobody_hears_it(bench: Bench) -> None:
+    leg = bench.leg
+    assert leg.may_wait(bench.now), "in no call"
+    bench.attach()
+    assert leg.patch is not None
+    leg.patch.accepted = bench.now
+    assert not leg.may_wait(bench.now), "its first frames decide how late all are"
+    bench.run(60, None)
+    assert leg.may_wait(bench.now)
+    leg.hold = True
+    assert not leg.may_wait(bench.now), "music"
+    leg.hold = False
+    leg.voice.heard(True)
+    assert not leg.may_wait(bench.now), "the agent speaks"
+
+
+async def test_a_turn_that_comes_late_leaves_no_hole_in_what_the_browser_hears(bench: Bench) -> None:
+    bench.run(10, None)
+    before = bench.leg._clock
+    bench.leg.wait(bench.tick)
+    bench.tick += 1
+    bench.run(1, None)
+    assert bench.leg._clock == before + 960
