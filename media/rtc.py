@@ -257,7 +257,7 @@ class FastPeer:
         """See `peer.Peer`."""
         payload = self._encoder.encode(frame)
         self._timestamp = (self._origin + timestamp) & 0xFFFFFFFF
-        packet = rtp.build(rtp.Rtp(self._offer.opus, self._sequence, self._timestamp, self._ssrc, payload))
+        packet = rtp.packed(self._offer.opus, self._sequence, self._timestamp, self._ssrc, payload)
         self._sequence = (self._sequence + 1) & 0xFFFF
         self.packets_out += 1
         self._octets += len(payload)

@@ -26,6 +26,8 @@ def parse(data: bytes) -> Rtp | None:
     first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
     if first >> 6 != 2:
         return None
+    if first == 0x80:  # as nearly always: nothing but header and payload
+        return Rtp(second & 0x7F, sequence, timestamp, ssrc, data[12:])
     start = 12 + 4 * (first & 0x0F)
     if first & 0x10:
         if len(data) < start + 4:
@@ -39,8 +41,12 @@ def parse(data: bytes) -> Rtp | None:
 
 def build(packet: Rtp) -> bytes:
     """Packet -> bytes, without extensions and marker."""
-    kind, sequence, timestamp, ssrc, payload = packet
-    return _HEADER.pack(0x80, kind, sequence, timestamp & 0xFFFFFFFF, ssrc) + payload
+    return packed(*packet)
+
+
+def packed(payload_type: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> bytes:
+    """`build` for who has no packet yet."""
+    return _HEADER.pack(0x80, payload_type, sequence, timestamp & 0xFFFFFFFF, ssrc) + payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,14 @@ class Reception:
 
     def add(self, packet: Rtp, now: float) -> None:
         self.received += 1
+        _, sequence, timestamp, _, _ = packet
         if self._highest < 0:
             # One cycle up, so that a packet from before the first one does not go below zero.
-            self._base = self._highest = packet.sequence + _SEQ
-        ahead = (packet.sequence - self._highest + _SEQ // 2) % _SEQ - _SEQ // 2
-        self._highest = max(self._highest, self._highest + ahead)
-        transit = now * CLOCK - packet.timestamp
+            self._base = self._highest = sequence + _SEQ
+        ahead = (sequence - self._highest + _SEQ // 2) % _SEQ - _SEQ // 2
+        if ahead > 0:
+            self._highest += ahead
+        transit = now * CLOCK - timestamp
         if self._transit is not None:
             change = abs(transit - self._transit)
             if change < CLOCK:  # more is a jump of the clock or its wrap, not jitter
