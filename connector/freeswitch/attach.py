@@ -44,12 +44,12 @@ def in_order(bugs: Sequence[str], ai: str, last: bool = False) -> bool:
     return agents and not (ai and ai in bugs[place:])
 
 
-async def place(connection: Connection, ground: Ground) -> None:
-    """Sees to it that there is a placeholder before an agent's leg comes, without a question first: the caller waits.
-    One that silences somebody already is left as it is."""
+def placed(ground: Ground) -> str:
+    """The command that sees to it that there is a placeholder before an agent's leg comes, without a question first:
+    the caller waits. One that silences somebody already is left as it is."""
     caller = ground.caller
     whom = f"${{cond(${{regex(${{uuid_buglist({caller})}}|<function>audio<)}} == true ? nobody : {caller})}}"
-    await connection.api(f"expand uuid_audio {whom} start {PLACEHOLDER}")
+    return f"expand uuid_audio {whom} start {PLACEHOLDER}"
 
 
 async def is_right(connection: Connection, ground: Ground, last: bool = False) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 ANSWER_S = 3.0
 PING_DEADLINE_S = 3.0
-NUDGE_S, NUDGES = 0.004, 25
+NUDGE_S, NUDGES = 0.002, 50
 """FreeSWITCH hands events over every 20 ms, or as soon as it is asked something (mod_event_socket's poll; measured):
 while a job is new, we ask, so that a leg that took 10 ms to connect is not known 20 ms later."""
 AT_ONCE = 20

@@ -3,7 +3,7 @@ all right at the leg's end, the mute, the agent's voice; and back the other way.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,46 +66,55 @@ class Entry:
         return self.before is not None and self.before.speaks
 
 
-async def prepare(entry: Entry) -> Lent | None:
-    """What comes before a leg is dialled, asked for in one breath, since the caller waits for it: both channels are
-    there, the placeholder is, and a speaker has the floor. Returns what he will change about the call. Raises
-    `AlreadyTaken`, `ChannelGone`, `PbxTimeout`, `PbxUnavailable`."""
-    connection, where = entry.connection, entry.where
-    asked: list[Coroutine[Any, Any, Lent | None]] = [_there(entry)]
-    if where.here:
-        asked.append(attach.place(connection, where))
-    if entry.agent.mode.speaks:
-        asked.append(take_floor(entry))
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers[-1] if isinstance(answers[-1], Lent) else None
+@dataclass(frozen=True)
+class Prepared:
+    """`lent`: what a speaker will change about the call; `late`: his leg was dialled before he had the floor, so it is
+    told to speak."""
+
+    lent: Lent | None
+    late: bool = False
 
 
-async def _there(entry: Entry) -> None:
-    where = entry.where
+async def prepare(entry: Entry) -> Prepared:
+    """What comes before a leg, all in the first step of this task, so that the leg can be dialled in the same breath:
+    both channels are there, the placeholder is, and a speaker has the floor. Raises `AlreadyTaken`, `ChannelGone`,
+    `PbxTimeout`, `PbxUnavailable`."""
+    connection, where, speaks = entry.connection, entry.where, entry.agent.mode.speaks
     channels = (where.caller, where.ai or where.caller)
-    answers = await entry.connection.api(*map("uuid_exists {}".format, channels))
-    for channel, there in zip(channels, answers, strict=True):
+    asked = [*map("uuid_exists {}".format, channels), *([attach.placed(where)] if where.here else ())]
+    answers = await connection.api(*asked, *(_floor(entry) if speaks else ()))
+    for channel, there in zip(channels, answers, strict=False):
         if there != "true":
-            raise ChannelGone(entry.connection.pbx, channel)
+            raise ChannelGone(connection.pbx, channel)
+    if not speaks:
+        return Prepared(None)
+    taken, holder, *was = answers[len(asked) :]
+    return Prepared(await _lent(entry, taken, holder, was), late=not floor.is_ours(entry.agent, taken, holder))
 
 
 async def take_floor(entry: Entry) -> Lent:
-    """Makes the leg the one that may speak, also before there is one. Returns what it will change about the call.
-    Raises `AlreadyTaken`, `PbxTimeout`, `PbxUnavailable`."""
-    connection, agent = entry.connection, entry.agent
-    # In this order: what is read before the floor is taken may be another speaker's.
-    speaker, lent = await asyncio.gather(floor.take(connection, agent), _lent(connection, entry.where))
+    """Makes the leg the one that may speak. Returns what it will change about the call. Raises `AlreadyTaken`,
+    `PbxTimeout`, `PbxUnavailable`."""
+    taken, holder, *was = await entry.connection.api(*_floor(entry))
+    return await _lent(entry, taken, holder, was)
+
+
+def _floor(entry: Entry) -> list[str]:
+    """In this order: what is read before the floor is taken may be another speaker's."""
+    return [*floor.claim(entry.agent), *_was(entry.where)]
+
+
+async def _lent(entry: Entry, taken: str, holder: str, was: Sequence[str]) -> Lent:
+    speaker = await floor.rival(entry.connection, entry.agent, taken, holder)
     if speaker is not None:
-        await floor.refuse(connection, agent, entry.before, speaker)
+        await floor.refuse(entry.connection, entry.agent, entry.before, speaker)
         raise _taken(entry, speaker)
-    return lent
+    return _lending(entry.where, was)
 
 
-async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, pulse: str) -> None:
-    """Brings a new leg into its mode, with its `pulse` beside it; `lent` is given where it has the floor.
+async def bring(entry: Entry, preparing: asyncio.Future[Prepared], dialling: asyncio.Future[str], pulse: str) -> None:
+    """Brings a new leg into its mode, with its `pulse` beside it. It is dialled while what it needs is still being
+    prepared, and ended where that fails.
 
     FreeSWITCH looks every 20 ms whether the leg has answered, and only then lets it eavesdrop; a speaker aloud at once
     (`wire.originate`). That time is used: while the worker is being called the leg is armed with what puts all right at
@@ -118,6 +127,8 @@ async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, 
     pulsing: asyncio.Task[str] | None = None
     try:
         with entry.legs.dialling(agent.patch) as coming:
+            ready = await preparing
+            lent = ready.lent
             await _reached(entry, coming.created, dialling)
             if lent is not None:
                 asked.append(asyncio.create_task(_arm(entry, lent)))
@@ -132,7 +143,7 @@ async def bring(entry: Entry, dialling: asyncio.Future[str], lent: Lent | None, 
                 raise ChannelGone(connection.pbx, agent.patch)
         if lent is not None and entry.where.here and not await attach.is_right(connection, entry.where):
             await _in_order(entry, *(_silencing(entry) if agent.mode is Mode.TAKEOVER else ()))
-        if agent.mode is Mode.WHISPER:
+        if agent.mode is Mode.WHISPER or ready.late:
             await _say_mode(entry)
         _check_dialled(entry, await pulsing)
     finally:
@@ -233,15 +244,26 @@ def _taken(entry: Entry, speaker: str) -> AlreadyTaken:
     return AlreadyTaken(call_id(entry.connection.pbx, entry.agent.call), speaker or "another service")
 
 
-async def _lent(connection: Connection, where: Ground) -> Lent:
-    """What will be changed about the call, and how it was: what a speaker left who is just going is not its own."""
+def _was(where: Ground) -> list[str]:
+    """Asks how that is which a speaker will change about the call."""
     match where.topology:
         case Topology.DIALLED:
-            [after] = await connection.api(f"uuid_getvar {where.caller} transfer_after_bridge")
+            return [f"uuid_getvar {where.caller} transfer_after_bridge"]
+        case Topology.CONFERENCE:
+            return [f"uuid_getvar {where.ai} api_hangup_hook"]
+        case _:
+            return []
+
+
+def _lending(where: Ground, was: Sequence[str]) -> Lent:
+    """What will be changed, by what `_was` was answered: what a speaker left who is just going is not the call's own,
+    and an administrator's own hook is not ours to replace."""
+    match where.topology:
+        case Topology.DIALLED:
+            [after] = was
             return Lent(after=after if wire.is_place(after) and not after.startswith(f"{wire.PAIR}:") else "")
         case Topology.CONFERENCE:
-            [hook] = await connection.api(f"uuid_getvar {where.ai} api_hangup_hook")
-            # An administrator's own hook is not ours to replace.
+            [hook] = was
             return Lent(watched=hook in (wire.UNSET, "") or ground.is_watch(hook))
         case _:
             return Lent()

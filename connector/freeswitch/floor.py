@@ -15,21 +15,31 @@ COMING_S = 0.5
 """For how long a key may wait for its leg: the two are asked for in one breath."""
 
 
-async def take(connection: Connection, agent: Agent) -> str | None:
-    """Takes the floor for a leg. None when it has it, else the name of who speaks, empty if he has none.
+def claim(agent: Agent) -> tuple[str, str]:
+    """Take the floor for a leg, and tell who has it."""
+    key = f"{wire.CONTEXT}/{agent.call}"
+    return f"hash insert_ifempty/{key}/{agent.patch}", f"hash select/{key}"
+
+
+def is_ours(agent: Agent, taken: str, holder: str) -> bool:
+    """Whether these answers to a `claim` say that the leg has the floor."""
+    return taken.startswith("+OK") or holder == agent.patch
+
+
+async def rival(connection: Connection, agent: Agent, taken: str, holder: str) -> str | None:
+    """Who speaks instead of a leg whose `claim` was answered so: None when it has the floor, empty if he has no name.
 
     A key whose leg is gone (its hook never ran) keeps nobody out; but a leg may also be about to come.
     """
-    key, holder = f"{wire.CONTEXT}/{agent.call}", ""
-    for _ in range(2):
-        taken, holder = await connection.api(f"hash insert_ifempty/{key}/{agent.patch}", f"hash select/{key}")
-        if taken.startswith("+OK") or holder == agent.patch:
+    for again in (True, False):
+        if is_ours(agent, taken, holder):
             return None
         if not wire.is_id(holder):
             return ""
-        if await _is_there(connection, holder):
+        if not again or await _is_there(connection, holder):
             break
-        await connection.api(f"hash delete_ifmatch/{key}/{holder}")
+        gone = f"hash delete_ifmatch/{wire.CONTEXT}/{agent.call}/{holder}"
+        _, taken, holder = await connection.api(gone, *claim(agent))
     [name] = await connection.api(f"uuid_getvar {holder} takeover_name")
     return "" if name.startswith("-ERR") or name == wire.UNSET else decoded(name)
 

@@ -256,11 +256,11 @@ class FreeSwitchPbx:
         command, pulse = wire.originate(leg), wire.pulse(leg)
         agent = Agent(caller, patch, self._instance, mode, name)
         entry = Entry(connection, self._legs, agent, where, self._policy(caller), before=None)
-        dialling: asyncio.Task[str] | None = None
+        # In one breath, and in this order: `wire.originate` looks who has the floor.
+        preparing = asyncio.create_task(prepare(entry))
+        dialling = asyncio.create_task(connection.job(command, DIAL_S + 1))
         try:
-            lent = await prepare(entry)
-            dialling = asyncio.create_task(connection.job(command, DIAL_S + 1))
-            await bring(entry, dialling, lent, pulse)
+            await bring(entry, preparing, dialling, pulse)
         except BaseException as fault:  # also a cancellation: a leg that nobody knows of must not stay in the call
             has_floor = mode.speaks and not isinstance(fault, AlreadyTaken)
             self._chores.start(self._abandon(entry, dialling, has_floor=has_floor))
@@ -377,13 +377,12 @@ class FreeSwitchPbx:
 
     # ---- how a leg comes into a mode ----
 
-    async def _abandon(self, entry: Entry, dialling: asyncio.Task[str] | None, *, has_floor: bool) -> None:
+    async def _abandon(self, entry: Entry, dialling: asyncio.Task[str], *, has_floor: bool) -> None:
         """Ends a leg that did not come into its mode, also one still being dialled, and undoes what was done for it."""
-        if dialling is not None:
-            await asyncio.gather(dialling, return_exceptions=True)
+        await asyncio.gather(dialling, return_exceptions=True)
         if has_floor:
             await floor.undo(entry.connection, entry.where, entry.agent.patch)
-        elif dialling is not None:
+        else:
             await floor.kill(entry.connection, [entry.agent.patch])
 
     def _policy(self, caller: str) -> Policy:
