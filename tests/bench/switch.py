@@ -239,7 +239,7 @@ async def _join(stack: Stack, call: ExchangeCall, agent: RemoteAgent, result: So
 
 @asynccontextmanager
 async def exchange(
-    pbx: str, topologies: Sequence[str], codec: str = "pcmu"
+    pbx: str, topologies: Sequence[str], codec: str = "pcmu", *, linear: bool = True
 ) -> AsyncIterator[tuple[str, Callable[[], Installation | Exchange]]]:
     """What is measured, by name, and what gives the ground of each `Stack`. Raises NotProvided."""
     if pbx == "asterisk":
@@ -252,13 +252,18 @@ async def exchange(
         spoken = CODECS[codec]
         yield (
             f"freeswitch {found.version}",
-            lambda: FsLab(instance, fallback=True, topologies=chosen, codec=spoken),
+            lambda: FsLab(instance, fallback=True, topologies=chosen, codec=spoken, linear=linear),
         )
 
 
-async def bench(pbx: str, topologies: Sequence[str], codec: str, count: int, joins: int) -> dict[str, Any]:
+async def bench(
+    pbx: str, topologies: Sequence[str], codec: str, count: int, joins: int, *, linear: bool
+) -> dict[str, Any]:
     """Everything, as one JSON object."""
-    async with exchange(pbx, topologies, codec) as (name, ground), Stack(ground(), staff=SOAK_CALLS) as stack:
+    async with (
+        exchange(pbx, topologies, codec, linear=linear) as (name, ground),
+        Stack(ground(), staff=SOAK_CALLS) as stack,
+    ):
         figures: dict[str, Any] = {"pbx": name}
         chosen = [topology for topology in stack.lab.topologies if topology in topologies]
         measured = {topology: await measure(stack, topology, count) for topology in chosen}
@@ -276,9 +281,11 @@ def main() -> None:
     parser.add_argument("--pbx", choices=["asterisk", "freeswitch"], default="asterisk")
     parser.add_argument("--topologies", default="T1,T2,T3,T4", help="which of those the PBX has, separated by commas")
     parser.add_argument("--codec", choices=list(CODECS), default="pcmu", help="the callers', on a FreeSWITCH")
+    parser.add_argument("--timed", action="store_true", help="a FreeSWITCH without SEND_LINEAR_TIMESTAMPS")
     arguments = parser.parse_args()
     chosen = arguments.topologies.split(",")
-    print(json.dumps(asyncio.run(bench(arguments.pbx, chosen, arguments.codec, arguments.n, arguments.soak))))
+    measured = bench(arguments.pbx, chosen, arguments.codec, arguments.n, arguments.soak, linear=not arguments.timed)
+    print(json.dumps(asyncio.run(measured)))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ _COMMON = """
     <action application="set" data="hangup_after_bridge=${sip_h_X-Lab-Ends}"/>
     <action application="set" data="takeover_queue=sales"/>
     <action application="set" data="lab_key=${sip_h_X-Lab-Key}"/>
+    <action application="set" data="rtp_manual_rtp_bugs=${sip_h_X-Lab-Rtp}"/>
     <action application="set" data="takeover_ai_dial=${sip_h_X-Lab-Redial}"/>
     <action application="set" data="takeover_fallback_to=${sip_h_X-Lab-Fallback}"/>"""
 _EARS = """
@@ -133,7 +134,7 @@ class FsLab:
     """FreeSWITCH, a caller's phone, an AI of each topology, and an agent's SIP phone that answers every patch.
 
     `codec` gives each caller's. `fallback`: a caller who has lost AI and agent is led to a tone, as a site would lead
-    him to a queue.
+    him to a queue. `linear`: callers' frames go out as they come, as `dialplan/freeswitch/README.md` advises.
     """
 
     topologies: Sequence[Topology] = TOPOLOGIES
@@ -147,6 +148,7 @@ class FsLab:
         fallback: bool = False,
         topologies: Sequence[Topology] = TOPOLOGIES,
         codec: Callable[[], Codec] = lambda: PCMU,
+        linear: bool = False,
     ) -> None:
         self.pbx = pbx
         self.topologies = topologies
@@ -155,7 +157,7 @@ class FsLab:
         self.phone = SipPhone("caller", source=lambda: Tone(CALLER_HZ))
         self.agents: dict[str, SipCall] = {}
         self.agent_phone = SipPhone("agent", codec=WIDE, source=lambda: Tone(AGENT_HZ), on_call=self._rang)
-        self._codec, self._fallback = codec, fallback
+        self._codec, self._fallback, self._linear = codec, fallback, linear
         self._ended: list[float] = []
         self._came = asyncio.Condition()
         self._stack = AsyncExitStack()
@@ -283,6 +285,7 @@ class FsLab:
             "X-Lab-Ends": "true" if ends else "false",
             "X-Lab-Redial": f"sofia/internal/ai-{key}@{peer}" if redial else "",
             "X-Lab-Fallback": "fallback XML incoming" if self._fallback else "",
+            "X-Lab-Rtp": "SEND_LINEAR_TIMESTAMPS" if self._linear else "",
         }
         self.phone.codec = self._codec()
         caller = await self.phone.call(f"sip:{topology}@127.0.0.1:{self.pbx.ports.sip}", headers=headers)
