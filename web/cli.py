@@ -1,4 +1,4 @@
-"""The command line: ``takeover serve | check | doctor | calls | demo | user | token | denoise | dialplan | audit``.
+"""The command line: ``takeover COMMAND``; `_parser` has them all.
 
 Exit codes: 0 done, 1 not done, 2 the settings or the arguments are wrong. With ``--json``, one JSON object on stdout.
 """
@@ -22,11 +22,13 @@ from connector.store.engine import parsed, readable
 
 from . import logs, stores
 from .commands import audit, people
+from .commands.backup import backup
 from .commands.denoise import denoise
 from .commands.dialplan import dialplan
 from .commands.outcome import CommandFailed, Outcome
 from .keyfile import KeyUnusable
 from .settings import DEFAULT_PATH, Settings, SettingsError, load
+from .version import version
 
 log = structlog.get_logger()
 
@@ -68,6 +70,10 @@ def _run(options: argparse.Namespace) -> Outcome | None:
         case "serve":
             return _serve(load(options.config))
     os.umask(0o077)  # the store holds hashes and transcripts, whatever the folder's own rights are
+    if options.command == "backup":
+        settings = load(options.config)
+        _as_its_owner(settings)
+        return backup(settings, options.folder)
     acts: dict[str, Act] = {"user": people.user, "token": people.token, "audit": audit.verify}
     settings = load(options.config)
     return _noted(asyncio.run(_with_store(settings, acts[options.command], options)), settings, options)
@@ -115,7 +121,7 @@ def _serve(settings: Settings) -> Outcome | None:
     from .main import StartFailed, serve
 
     os.umask(0o077)
-    logs.configure(form=settings.log.format, level=settings.log.level, pii=settings.log.pii)
+    logs.configure(form=settings.log.format, level=settings.log.level, pii=settings.log.pii, waits=False)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(settings))
@@ -143,13 +149,19 @@ async def _with_store(settings: Settings, act: Act, options: argparse.Namespace)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise CommandFailed(f"data_dir: {str(settings.data_dir)!r} cannot be made ({error.strerror})") from None
-    owner = settings.data_dir.stat().st_uid
-    if os.geteuid() == 0 and owner != 0:  # what root makes there, the service could not read
-        name = _user_name(owner)
-        remedy = f"run this as that user: sudo -u {name} {sys.argv[0]}"
-        raise CommandFailed(f"data_dir: {str(settings.data_dir)!r} belongs to {name}; {remedy}")
+    _as_its_owner(settings)
     async with stores.opened(settings, command=True) as store:
         return await act(store, options)
+
+
+def _as_its_owner(settings: Settings) -> None:
+    """Refuses what root would make in the service's folder: the service could not read it."""
+    folder = settings.data_dir
+    owner = folder.stat().st_uid if folder.exists() else 0
+    if os.geteuid() == 0 and owner != 0:
+        name = _user_name(owner)
+        remedy = f"run this as that user: sudo -u {name} {sys.argv[0]}"
+        raise CommandFailed(f"data_dir: {str(folder)!r} belongs to {name}; {remedy}")
 
 
 def _user_name(number: int) -> str:
@@ -177,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--config", type=Path, default=default, help="settings file (or TAKEOVER_CONFIG); %(default)s")
     common.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser = argparse.ArgumentParser(prog="takeover", description="Take over a live AI call, and give it back.")
+    parser.add_argument("--version", action="version", version=f"takeover {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", parents=[common], help="run the service")
     commands.add_parser("check", parents=[common], help="check the settings")
@@ -214,6 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--head", metavar="NUMBER:MAC", help="an audit.head from the log: shows a tail that was cut off"
     )
+    copy = commands.add_parser("backup", parents=[common], help="a copy of all that is kept, also while it runs")
+    copy.add_argument("folder", type=Path, metavar="FOLDER", help="is made; must be empty")
     return parser
 
 
@@ -234,8 +249,9 @@ def _user(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> N
     password.add_argument("name")
     for one in (add, password):
         one.add_argument("--password-stdin", action="store_true", help="read it from standard input")
-    acts.add_parser("list", parents=[common])
-    acts.add_parser("remove", parents=[common]).add_argument("name")
+    acts.add_parser("list", parents=[common], help="who they are, and what they see")
+    remove = acts.add_parser("remove", parents=[common], help="ends their sessions too")
+    remove.add_argument("name")
 
 
 def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -246,8 +262,9 @@ def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
     add.add_argument("--ai", help="with role ai: the AI's name, as in pbx.*.ais")
     add.add_argument("--queue", action="append", help="a queue whose calls it reaches; may be repeated; all if none")
     add.add_argument("--tenant", action="append", help="a tenant whose calls it reaches; may be repeated; all if none")
-    acts.add_parser("list", parents=[common])
-    acts.add_parser("revoke", parents=[common]).add_argument("name")
+    acts.add_parser("list", parents=[common], help="what they are for, not what they are")
+    revoke = acts.add_parser("revoke", parents=[common], help="for ever; calls of its holder go back to the AI")
+    revoke.add_argument("name")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,19 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .logthread import ThreadHandler
+
 _TRACES = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 """Never with local variables, which structlog shows by default: they hold passwords and what callers said."""
 
 Format = Literal["auto", "console", "json"]
 
 
-def configure(*, form: Format = "auto", level: str = "info", pii: bool = False) -> None:
-    """Sets up structlog and the standard library's root logger, both to standard error."""
+def configure(*, form: Format = "auto", level: str = "info", pii: bool = False, waits: bool = True) -> None:
+    """Sets up structlog and the standard library's root logger, both to standard error.
+
+    Unless it `waits`, a thread writes the lines, and nobody waits for whatever takes them.
+    """
     json_lines = form == "json" or (form == "auto" and not sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,7 +52,7 @@ def configure(*, form: Format = "auto", level: str = "info", pii: bool = False) 
         # A cached logger keeps this configuration for ever, whatever is configured later; a line costs 84 us for 75.
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if waits else ThreadHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,6 +49,7 @@ from .notify import notify, watchdog_seconds
 from .routing import Limits
 from .settings import AiPolicy, Settings
 from .signalling import Desk
+from .version import version
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
 
@@ -71,6 +71,8 @@ class Service:
     store: Store
     registry: Registry
     takeovers: Takeovers
+    renewal: asyncio.Event
+    """Set, it makes the service read its certificate again."""
 
     def login_link(self, username: str) -> str:
         """An address that logs this account in once, within ten minutes."""
@@ -87,6 +89,7 @@ async def serve(settings: Settings) -> None:
         # What exists now stays: a collection that walks it all holds a click up by 150 ms (measured).
         gc.collect()
         gc.freeze()
+        loop.add_signal_handler(signal.SIGHUP, service.renewal.set)
         notify("READY=1")
         log.info("serving", url=service.url)
         await stop.wait()
@@ -167,7 +170,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             hub=hub,
             files=pages.load(pages.STATIC),
             destinations={name: sorted(pbx.destinations) for name, pbx in settings.pbx.items()},
-            version=_version(),
+            version=version(),
             media_faults=lambda: [] if pool.stats() else ["no media worker is running"],
             more_samples=lambda: [
                 *media_samples(pool.stats(), pool.lines(), pool.totals()),
@@ -198,9 +201,12 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
             start(_watchdog(patience), "watchdog")
-        port = await stack.enter_async_context(listening(settings, app.build(parts)))
+        open_ = await stack.enter_async_context(listening(settings, app.build(parts)))
+        renewal = asyncio.Event()
+        start(open_.renew(settings, renewal), "certificate")
         stack.push_async_callback(_let_go, takeovers, hub)
-        yield Service(settings, url_of(settings, port), port, guard, store, registry, takeovers)
+        url = url_of(settings, open_.port)
+        yield Service(settings, url, open_.port, guard, store, registry, takeovers, renewal)
 
 
 Start = Callable[[Coroutine[None, None, None], str], None]
@@ -255,13 +261,6 @@ def _instance(folder: Path) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", known):
         raise StartFailed(f"data_dir: {str(path)!r} holds {known[:64]!r}, which is no name; delete it for a new one")
     return known
-
-
-def _version() -> str:
-    try:
-        return metadata.version("takeover")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "0+checkout"
 
 
 @asynccontextmanager

@@ -225,3 +225,44 @@ def test_what_only_the_start_can_know(run: Run, tmp_path: Path, line: str, why: 
     code, _, err = run("serve")
     assert code == 1
     assert err.splitlines()[-1].startswith(why)
+
+
+def test_a_backup_beside_a_running_service_is_whole_and_becomes_the_store_of_another(run: Run, tmp_path: Path) -> None:
+    assert run("user", "add", "anna", "--password-stdin", stdin="correct horse battery\n")[0] == 0
+    (tmp_path / "data" / "marks").mkdir()
+    (tmp_path / "data" / "marks" / "lab~1.jsonl").write_text("{}\n")
+    with sqlite3.connect(tmp_path / "data" / "takeover.db") as service:  # its last writing is in the log beside it
+        service.execute("UPDATE accounts SET name = 'Anna Berg'")
+        service.commit()
+        code, out, _ = run("backup", str(tmp_path / "copy"))
+    service.close()
+    assert (code, "keep it safe" in out) == (0, True)
+    kept = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert {"takeover.db", "takeover-audit.db", "audit.key", "marks"} <= kept
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "copy").glob("*.db"))
+    assert not [name for name in kept if name.endswith(("-wal", "-shm"))]
+    (tmp_path / "data").rename(tmp_path / "lost")
+    (tmp_path / "copy").rename(tmp_path / "data")
+    assert "Anna Berg" in run("user", "list")[1]
+    assert run("audit", "verify")[0] == 0
+
+
+def test_a_backup_that_cannot_be_made_says_why(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("backup", str(tmp_path / "copy"))
+    assert (code, "takeover.db' is not there" in err) == (1, True)
+    run("user", "list")
+    (tmp_path / "copy" / "something").mkdir(parents=True)
+    code, _, err = run("backup", str(tmp_path / "copy"))
+    assert (code, "is not empty" in err) == (1, True)
+    (tmp_path / "file").write_text("")
+    code, _, err = run("backup", str(tmp_path / "file" / "copy"))
+    assert (code, "Not a directory" in err) == (1, True)
+    (tmp_path / "data" / "takeover-audit.db").write_text("no database" * 1_000)
+    code, _, err = run("backup", str(tmp_path / "third"))
+    assert (code, "file is not a database" in err) == (1, True)
+
+
+def test_the_version_is_told(run: Run) -> None:
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.match(r"takeover \d", out)

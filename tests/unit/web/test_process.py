@@ -51,6 +51,8 @@ async def test_from_the_start_to_the_end(tmp_path: Path) -> None:
             loop = asyncio.get_running_loop()
             told = {await loop.sock_recv(manager, 100) for _ in range(3)}
             assert told == {b"READY=1", b"WATCHDOG=1"}
+            assert server.process is not None
+            server.process.send_signal(signal.SIGHUP)  # a reload ends nothing, and here there is nothing to reload
             async with browser.get(f"{server.url}/readyz") as answer:
                 ready: Json = await answer.json()
             assert ready["why"] == ["PBX lab: cannot connect to 127.0.0.1:1: [Errno 111] Connection refused"]
@@ -69,7 +71,6 @@ async def test_from_the_start_to_the_end(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             assert await takeover(server, "audit", "verify") == 0
 
-            assert server.process is not None
             workers = children(server.pid)
             assert len(workers) == 1
             drain(manager)

@@ -1,13 +1,19 @@
 """The small parts: back-off, log-in throttle, notify, logs, certificate."""
 
+import asyncio
 import json
 import logging
+import os
+import re
 import socket
 import ssl
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import structlog
+from aiohttp import web
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +21,12 @@ from hypothesis import strategies as st
 from web import logs
 from web.certificate import self_signed
 from web.errors import StartFailed
+from web.listening import listening
+from web.logthread import ThreadHandler
 from web.main import _plain
 from web.metrics import Sample, exposition
 from web.notify import notify, watchdog_seconds
+from web.settings import Settings
 from web.throttle import Throttle
 
 
@@ -135,3 +144,76 @@ def test_a_failed_start_comes_out_of_its_groups() -> None:
     assert _plain(BaseExceptionGroup("a", [BaseExceptionGroup("b", [fault])])) is fault
     both = BaseExceptionGroup("a", [ValueError(), KeyError()])
     assert _plain(both) is both
+
+
+def new_pair(folder: Path, host: str) -> tuple[Path, Path]:
+    """A certificate for this host and its key, where the settings of the test below look for them."""
+    made = self_signed(folder / host, host)
+    for source, target in zip(made, (folder / "cert.pem", folder / "key.pem"), strict=True):
+        target.write_bytes(source.read_bytes())
+    return made
+
+
+async def names_at(port: int) -> list[str]:
+    """Whom the certificate is for that a new connection gets."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    names = x509.load_der_x509_certificate(found).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name) for name in names.get_values_for_type(x509.DNSName)]
+
+
+async def test_a_renewed_certificate_is_read_without_a_restart_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    for host in ("first.example", "second.example"):
+        (tmp_path / host).mkdir()
+    new_pair(tmp_path, "first.example")
+    settings = Settings.model_validate(
+        {
+            "pbx": {"main": {"kind": "asterisk", "username": "t", "secret": "s"}},
+            "http": {"port": 0, "tls": {"cert_file": tmp_path / "cert.pem", "key_file": tmp_path / "key.pem"}},
+        }
+    )
+    asked = asyncio.Event()
+
+    async def renewed(said: str) -> None:
+        with structlog.testing.capture_logs() as logs:
+            asked.set()
+            async with asyncio.timeout(5):
+                while not any(line["event"] == said for line in logs):  # noqa: ASYNC110 - the log is all there is
+                    await asyncio.sleep(0.01)
+
+    async with listening(settings, web.Application()) as open_:
+        renewing = asyncio.create_task(open_.renew(settings, asked))
+        assert "first.example" in await names_at(open_.port)
+        new_pair(tmp_path, "second.example")
+        await renewed("certificate.renewed")
+        assert "second.example" in await names_at(open_.port)
+        (tmp_path / "key.pem").write_bytes((tmp_path / "first.example" / "self-signed.key").read_bytes())
+        await renewed("certificate.kept")
+        assert "second.example" in await names_at(open_.port)
+        renewing.cancel()
+
+
+def test_nobody_waits_for_a_log_that_is_not_read() -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "w", encoding="utf-8") as stream, os.fdopen(read, encoding="utf-8") as reader:
+        handler = ThreadHandler(stream, waiting=50)
+        began = time.monotonic()
+        for number in range(300):  # a pipe takes 64 KiB
+            handler.handle(logging.makeLogRecord({"msg": f"{number} " + "x" * 2_000}))
+        assert time.monotonic() - began < 5
+        heard: list[str] = []
+        threading.Thread(target=lambda: heard.extend(iter(reader.readline, "")), daemon=True).start()
+        until = time.monotonic() + 10
+        while not handler._lines.empty() and time.monotonic() < until:
+            time.sleep(0.005)
+        handler.handle(logging.makeLogRecord({"msg": "after"}))
+        while "after\n" not in heard and time.monotonic() < until:
+            time.sleep(0.005)
+        numbers = [line.split(" ")[0] for line in heard[:-2]]
+        assert len(numbers) >= 50
+        assert numbers == [str(number) for number in range(len(numbers))], "in order"
+        assert re.fullmatch(r"\d+ log lines were lost: nobody took them\n", heard[-2])
+        stream.close()
