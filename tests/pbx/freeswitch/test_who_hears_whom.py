@@ -133,5 +133,13 @@ async def test_a_deaf_ai_hears_nobody_while_a_person_has_taken_over(freeswitch: 
         await expect(made, TABLE[Mode.BARGE], agent=agent)
 
 
+async def test_who_gets_the_floor_of_a_leg_that_is_gone_is_heard_too(freeswitch: Instance) -> None:
+    async with a_call(freeswitch) as (lab, pbx, made, call):
+        await lab.api(f"hash insert/takeover/{made.uniqueid}/{lab.patch().uuid}")
+        endpoint = lab.patch()
+        await pbx.engage(call, endpoint, Mode.TAKEOVER)
+        await expect(made, TABLE[Mode.TAKEOVER], agent=await lab.agent(endpoint.uuid))
+
+
 def test_the_tour_visits_every_switch() -> None:
     assert len(set(itertools.pairwise((Mode.MONITOR, *TOUR)))) == 12

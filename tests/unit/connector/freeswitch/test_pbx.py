@@ -10,7 +10,7 @@ import pytest
 
 from connector.adapter import connected
 from connector.domain.calls import Call, Channels, Mode
-from connector.domain.errors import BadValue, ChannelGone, PbxError, VerbRefused
+from connector.domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, VerbRefused
 from connector.domain.events import AgentGone, AgentPresent, CallChanged, PbxDown, SnapshotTaken
 from connector.freeswitch import wire
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
@@ -224,7 +224,26 @@ async def test_a_pulse_is_no_call_and_no_agent_whatever_the_rules_say() -> None:
 async def test_the_floor_of_a_leg_that_is_gone_is_free(site: Site) -> None:
     call = await site.call()
     site.fake.hash[f"takeover_{call.channels.caller_id}"] = "a-leg-whose-hook-never-ran"
-    await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    endpoint = patch()
+    await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+    assert not site.fake.ai_audible(call.channels.caller_id)
+    assert len(site.said("eavesdrop-command: 3")) == 1  # the leg was dialled before it had the floor
+    await site.pbx.engage(await site.call(), patch(), Mode.TAKEOVER)
+    assert len(site.said("eavesdrop-command: 3")) == 1
+
+
+async def test_of_a_leg_that_is_refused_nothing_stays(site: Site) -> None:
+    call = await site.call()
+    first = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    second = patch()
+    with pytest.raises(AlreadyTaken):
+        await site.pbx.engage(call, second, Mode.TAKEOVER)
+    async with asyncio.timeout(5):
+        while not site.said(f"uuid_kill {second.uuid}"):  # noqa: ASYNC110 - a cure in the background
+            await asyncio.sleep(0.01)
+        while second.uuid in site.fake.channels:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert list(site.fake.hash.values()) == [first.patch]
     assert not site.fake.ai_audible(call.channels.caller_id)
 
 
