@@ -33,6 +33,8 @@ WIDE = replace(L16, payload_type=102)
 """As FreeSWITCH numbers the first codec that has no number of its own."""
 RULE = ("bot", r"sofia/internal/ai-")
 RULES = (RULE, ("bug-bot", r"^media-bug/displace"), ("socket-bot", r"^socket/"))
+CALLED_S = 30.0
+"""For a caller to come into the dialplan: 20 at once on a crowded machine took over 5 s."""
 
 
 def home() -> Path | None:
@@ -159,6 +161,7 @@ class FsLab:
         self.agent_phone = SipPhone("agent", codec=WIDE, source=lambda: Tone(AGENT_HZ), on_call=self._rang)
         self._codec, self._fallback, self._linear = codec, fallback, linear
         self._ended: list[float] = []
+        self._callers: dict[str, asyncio.Future[str]] = {}
         self._came = asyncio.Condition()
         self._stack = AsyncExitStack()
         self._linked = AsyncExitStack()
@@ -193,6 +196,9 @@ class FsLab:
     def _heard(self, message: Message) -> None:
         if message.event == "CHANNEL_HANGUP_COMPLETE":
             self._ended.append(time.monotonic())
+        told = self._callers.get(message.variable("lab_key"))
+        if told is not None and not told.done():
+            told.set_result(message["unique-id"])
 
     async def api(self, command: str) -> str:
         """What the lab's own ESL connection is answered."""
@@ -288,8 +294,11 @@ class FsLab:
             "X-Lab-Rtp": "SEND_LINEAR_TIMESTAMPS" if self._linear else "",
         }
         self.phone.codec = self._codec()
+        told = self._callers[key] = asyncio.get_running_loop().create_future()
         caller = await self.phone.call(f"sip:{topology}@127.0.0.1:{self.pbx.ports.sip}", headers=headers)
-        uniqueid = await self._uniqueid(key)
+        async with asyncio.timeout(CALLED_S):
+            uniqueid = await told
+        del self._callers[key]
         ai = await self._ai(topology, key, uniqueid, ears)
         await asyncio.sleep(settle)
         return FsCall(topology, caller, ai, uniqueid)
@@ -304,14 +313,6 @@ class FsLab:
         leg = TapAi(ears, stop if topology == "T2" else lambda: self.socket_ai.leave(key))
         self._stack.push_async_callback(leg.close)
         return leg
-
-    async def _uniqueid(self, key: str) -> str:
-        async with asyncio.timeout(5):
-            while True:
-                for channel in await self.channels():
-                    if await self.api(f"uuid_getvar {channel} lab_key") == key:
-                        return channel
-                await asyncio.sleep(0.02)
 
     async def no_channels(self, within: float = 5) -> None:
         """Returns when the PBX has no channel left; AssertionError with their ids after `within` seconds."""
