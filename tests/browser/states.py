@@ -75,7 +75,7 @@ async def take_over(page: Page, stub: PanelStub) -> str:
     await expect(page.get_by_test_id("measured")).not_to_be_empty()
     await stub.quality(speaking=False, level_in=-47.0, level_out=-71.0)
     await stub.quality()
-    await expect(page.get_by_test_id("quality")).to_contain_text("Room noise")
+    await expect(page.get_by_test_id("quality")).to_contain_text("dBFS")
     return call
 
 
@@ -368,3 +368,12 @@ async def crowded(page: Page, stub: PanelStub) -> None:
     await page.reload()
     await expect(page.locator("[data-call]").first).to_be_visible()
     await page.locator("[data-call]").nth(2).click()
+
+
+@state
+async def colleagues(page: Page, stub: PanelStub) -> None:
+    """Others listen while one speaks."""
+    call = await take_over(page, stub)
+    await stub.colleague(call, "Carla Rossi", "monitor")
+    await stub.colleague(call, "Ben Ortiz", "whisper")
+    await expect(page.get_by_test_id("hearing-words")).to_be_attached()

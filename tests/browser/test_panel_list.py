@@ -111,10 +111,29 @@ async def test_a_colleague_who_speaks_is_in_who_hears_whom(page: Page, stub: Pan
     await select(page, call)
     words = page.get_by_test_id("hearing-words")
     await expect(words).to_be_hidden()
+    ben = page.locator('[data-who="other"]')
+    await expect(ben).to_be_hidden()
     await stub.colleague(call, "Ben Ortiz", "takeover")
+    await expect(ben).to_have_text("Ben Ortiz")
     await expect(words).to_have_text("Maria Keller and Ben Ortiz hear each other. Aurora listens.")
     await page.get_by_test_id("mode-monitor").click()
     await expect(words).to_have_text("You hear Maria Keller and Ben Ortiz. Nobody hears you.")
+    await expect(page.locator('[data-path="other>me"]')).to_have_attribute("data-on", "true")
+
+
+async def test_who_listens_to_me_is_in_who_hears_whom(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await stub.colleague(call, "Carla Rossi", "monitor")
+    await stub.colleague(call, "Ben Ortiz", "whisper")
+    await expect(page.locator('[data-who="other"]')).to_have_text("Ben Ortiz +1")
+    for path, on in (("me>other", "true"), ("other>ai", "true"), ("other>caller", "false"), ("other>me", "false")):
+        await expect(page.locator(f'[data-path="{path}"]')).to_have_attribute("data-on", on)
+    told = "You and Maria Keller hear each other. Aurora hears both and is silent."
+    await expect(page.get_by_test_id("hearing-words")).to_have_text(
+        f"{told} Ben Ortiz whispering, Carla Rossi listening."
+    )
+    await stub.end_engagement(call, "released")
+    await expect(page.locator('[data-who="other"]')).to_be_hidden()
 
 
 async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:

@@ -185,22 +185,39 @@ export function voice(state, call) {
 /** Whether this call's AI hears nothing while a person speaks in its place. @param {State} state @param {Call|null|undefined} call */
 export const deaf = ({ site }, call) => Boolean(call && site.deaf.includes(call.ai.name));
 
-/** @typedef {"caller"|"ai"|"me"} Node3 */
-
 /**
- * Who hears whom, `from>to`, as my mode makes it.
- * @param {Mode|null} mode @param {{open: boolean, hold?: boolean, otherSpeaks?: boolean, deaf?: boolean}} facts
+ * Who hears whom, `from>to`, as my mode and that of a colleague (`other`) make it.
+ * @param {Mode|null} mode
+ * @param {{open: boolean, hold?: boolean, other?: {mode: Mode, hold?: boolean|undefined}|null, deaf?: boolean}} facts
  * @returns {Set<string>}
  */
-export function hears(mode, { open, hold = false, otherSpeaks = false, deaf: shut = false }) {
-  const alone = mode === "takeover" || otherSpeaks;
+export function hears(mode, { open, hold = false, other = null, deaf: shut = false }) {
+  const alone = mode === "takeover" || other?.mode === "takeover";
   const paths = new Set(shut && alone ? [] : ["caller>ai"]);
   if (!alone) paths.add("ai>caller");
-  if (mode) {
-    if (!hold) paths.add("caller>me");
-    if (!alone && !hold) paths.add("ai>me");
-    if (open && mode !== "monitor" && !(shut && alone)) paths.add("me>ai");
-    if (open && holdsTheFloor(mode)) paths.add("me>caller");
+  const mine = mode && { who: "me", mode, hold, open };
+  const theirs = other && { who: "other", mode: other.mode, hold: other.hold ?? false, open: !other.hold };
+  for (const one of [mine, theirs]) {
+    if (!one) continue;
+    if (!one.hold) paths.add(`caller>${one.who}`);
+    if (!alone && !one.hold) paths.add(`ai>${one.who}`);
+    if (one.open && speaks(one.mode) && !(shut && alone)) paths.add(`${one.who}>ai`);
+    if (one.open && holdsTheFloor(one.mode)) paths.add(`${one.who}>caller`);
+  }
+  // Who speaks with the caller is heard by all who listen; a whisper only by the AI.
+  if (mine && theirs) {
+    if (mine.open && holdsTheFloor(mine.mode) && !theirs.hold) paths.add("me>other");
+    if (theirs.open && holdsTheFloor(theirs.mode) && !mine.hold) paths.add("other>me");
   }
   return paths;
+}
+
+/** Who is in a call, the weightiest first. @param {Call} call @returns {Engagement[]} */
+export const present = (call) =>
+  call.engagements.filter((one) => one.phase !== "ended").sort((a, b) => MODES.indexOf(b.mode) - MODES.indexOf(a.mode));
+
+/** Those of them who are not me. @param {State} state @param {Call} call @returns {Engagement[]} */
+export function others(state, call) {
+  const own = mine(state)?.id;
+  return present(call).filter((one) => one.id !== own);
 }

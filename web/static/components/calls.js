@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond, now, since } from "../clock.js";
-import { filtered, holdsTheFloor, name, need, ordered, stale } from "../derive.js";
+import { filtered, holdsTheFloor, name, need, ordered, present, stale } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { agentName, partIn } from "../names.js";
@@ -84,6 +84,7 @@ class Calls extends Part {
       state.only.ai,
     );
     attribute(this.who, "data-on", state.only.who ? "true" : null);
+    show(this.who, found.length > 0 || state.only.who !== "");
   }
 
   /** Who searched and found opens it with Enter; the keys then belong to the call. */
@@ -237,15 +238,12 @@ const teller = (speaker, call, state) => (speaker === "agent" ? agentName(state,
 /** Who is in the call, the weightiest first. @param {Call} call @param {State} state @returns {[string, string, string]} */
 function situation(call, state) {
   if (stale(call, state)) return ["none", t("situation.stale"), "server"];
-  const weight = { takeover: 4, barge: 3, whisper: 2, monitor: 1 };
-  const present = call.engagements
-    .filter((one) => one.phase !== "ended")
-    .sort((a, b) => weight[b.mode] - weight[a.mode]);
-  const [one] = present;
+  const all = present(call);
+  const [one] = all;
   if (one) {
     const what = holdsTheFloor(one.mode) ? "live" : one.mode === "whisper" ? "whisper" : "listen";
     const image = one.hold ? "pause" : what === "live" ? "mic" : what === "whisper" ? "messages-square" : "ear";
-    const more = present.length > 1 ? ` ${t("situation.more", { n: present.length - 1 })}` : "";
+    const more = all.length > 1 ? ` ${t("situation.more", { n: all.length - 1 })}` : "";
     return [what, partIn(state, one) + more, image];
   }
   if (call.talking?.ai) return ["ai", t("situation.ai-speaks"), "audio-lines"];

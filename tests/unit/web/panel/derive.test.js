@@ -1,20 +1,34 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { asking, banner, hears, hindrance, micOpen, mine, MODES, ordered } from "../../../../web/static/derive.js";
+import {
+  asking,
+  banner,
+  hears,
+  hindrance,
+  micOpen,
+  mine,
+  MODES,
+  ordered,
+  others,
+} from "../../../../web/static/derive.js";
 import { call, engagement, state } from "./fixtures.js";
 
-/** @import {Pending, Phase} from "../../../../web/static/types.js" */
+/** @import {Mode, Pending, Phase} from "../../../../web/static/types.js" */
 
 test("an AI that is to hear nothing hears nobody while a person speaks in its place", () => {
   assert.deepEqual([...hears("takeover", { open: true, deaf: true })].sort(), ["caller>me", "me>caller"]);
-  assert.deepEqual([...hears(null, { open: false, otherSpeaks: true, deaf: true })], []);
+  assert.deepEqual([...hears(null, { open: false, other: { mode: "takeover" }, deaf: true })].sort(), [
+    "caller>other",
+    "other>caller",
+  ]);
   assert.ok(hears("barge", { open: true, deaf: true }).has("caller>ai"));
   assert.ok(hears(null, { open: false, deaf: true }).has("caller>ai"));
 });
 
 test("who listens to a colleague does not hear the AI, which is silent", () => {
-  assert.deepEqual([...hears("monitor", { open: false, otherSpeaks: true })].sort(), ["caller>ai", "caller>me"]);
+  const paths = [...hears("monitor", { open: false, other: { mode: "takeover" } })].sort().join(" ");
+  assert.equal(paths, "caller>ai caller>me caller>other other>ai other>caller other>me");
   assert.ok(hears("monitor", { open: false }).has("ai>me"));
 });
 
@@ -151,6 +165,34 @@ test("the picture of who hears whom is the truth table", () => {
   };
   for (const mode of MODES) assert.equal([...hears(mode, { open: true })].sort().join(" "), table[mode], mode);
   assert.equal([...hears(null, { open: false })].sort().join(" "), "ai>caller caller>ai");
+});
+
+test("a colleague who listens hears all but a whisper, and one on hold nobody", () => {
+  /** @type {(mine: Mode, mode: Mode, hold?: boolean) => string} */
+  const theirs = (mine, mode, hold = false) =>
+    [...hears(mine, { open: true, other: { mode, hold } })]
+      .filter((path) => path.includes("other"))
+      .sort()
+      .join(" ");
+  assert.equal(theirs("takeover", "monitor"), "caller>other me>other");
+  assert.equal(theirs("takeover", "whisper"), "caller>other me>other other>ai");
+  assert.equal(theirs("whisper", "whisper"), "ai>other caller>other other>ai");
+  assert.equal(theirs("monitor", "barge"), "ai>other caller>other other>ai other>caller other>me");
+  assert.equal(theirs("monitor", "takeover", true), "");
+});
+
+test("of many in a call the one who speaks comes first, without me", () => {
+  const engagements = [
+    engagement(),
+    engagement({ id: "e2", agent: "ben", leg: "leg-2", mode: "monitor" }),
+    engagement({ id: "e3", agent: "eva", leg: "leg-3", mode: "takeover" }),
+    engagement({ id: "e4", agent: "tom", leg: "leg-4", mode: "whisper", phase: "ended" }),
+  ];
+  const now = state([call({ engagements })]);
+  assert.deepEqual(
+    others(now, call({ engagements })).map((one) => one.id),
+    ["e3", "e2"],
+  );
 });
 
 test("calls for a person come by priority, then by deadline; help asked for while somebody speaks counts", () => {
