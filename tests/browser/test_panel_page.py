@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from .panel_stub import CHROMIUM, STATIC, PanelStub
-from .steps import banner, take_over
+from .steps import banner, select, take_over
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),  # the browser lives in the session's loop
@@ -174,3 +174,25 @@ async def test_the_first_load_stays_under_200_kilobytes(page: Page, stub: PanelS
     bodies = [(file.suffix, file.read_bytes()) for file in [*files, STATIC / "index.html"]]
     size = sum(len(body) if suffix == ".woff2" else len(gzip.compress(body)) for suffix, body in bodies)
     assert 30_000 < size < 200_000
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1024, 768), (1440, 900)], ids=str)
+async def test_a_message_covers_neither_who_is_called_nor_what_can_be_done(
+    page: Page, stub: PanelStub, size: tuple[int, int]
+) -> None:
+    await page.set_viewport_size({"width": size[0], "height": size[1]})
+    call = stub.add_call("+49 30 5550142", "Maria Keller", recording="a.wav")
+    await stub.update(call, notes=["same-codec-without-hook"])
+    await select(page, call)
+    await stub.ask(call, "Has asked for a person", "urgent")  # one more line above
+    stub.fail("POST", "/coach", 503, "pbx-unavailable")
+    await page.get_by_test_id("coach-text").fill("Refund approved")
+    await page.keyboard.press("Enter")
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_be_visible()
+    covered = """toast => { const a = toast.getBoundingClientRect();
+        return [...document.querySelectorAll("tk-call .call > header, tk-call .notes, tk-dock, tk-banner, tk-topbar")]
+            .filter(one => { const b = one.getBoundingClientRect();
+                return a.top < b.bottom && b.top < a.bottom && a.left < b.right && b.left < a.right; })
+            .map(one => one.tagName); }"""
+    assert await toast.evaluate(covered) == []
