@@ -3,13 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 
 from connector.domain.calls import Call, Mode, PatchId
-from connector.domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
+from connector.domain.errors import (
+    AlreadyTaken,
+    BadValue,
+    ChannelGone,
+    PbxError,
+    PbxTimeout,
+    PbxUnavailable,
+    VerbRefused,
+)
 from connector.domain.events import (
     AgentGone,
     AgentPresent,
@@ -37,6 +45,7 @@ from .under_test import (
 )
 
 Open = Callable[[], AbstractAsyncContextManager[PbxUnderTest]]
+HEARTBEAT_S = 0.5
 
 
 def _real(request: pytest.FixtureRequest) -> Open:
@@ -68,6 +77,8 @@ class Site:
 
     world: PbxUnderTest
     follower: Follower
+    fed: list[tuple[Pbx, Engaged]] = field(default_factory=list)
+    """Who is renewed, as the service does: else a busy machine's dead-man strikes in the middle of a test."""
 
     @property
     def pbx(self) -> Pbx:
@@ -80,7 +91,26 @@ class Site:
 
     async def engage(self, call: Call, mode: Mode, pbx: Pbx | None = None) -> tuple[Engaged, Endpoint]:
         endpoint = self.world.endpoint()
-        return await (pbx or self.pbx).engage(call, endpoint, mode), endpoint
+        engaged = await (pbx or self.pbx).engage(call, endpoint, mode)
+        self.fed.append((pbx or self.pbx, engaged))
+        return engaged, endpoint
+
+    async def starve(self, engaged: Engaged) -> None:
+        """Returns when the dead-man of an agent whom nobody renews has struck."""
+        self.fed = [(pbx, one) for pbx, one in self.fed if one.patch != engaged.patch]
+        await self.world.starve(engaged)
+
+    async def feed(self) -> None:
+        """Renews, until cancelled."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            for pbx, engaged in list(self.fed):
+                try:
+                    await pbx.renew(engaged)
+                except (PbxUnavailable, PbxTimeout):  # the connection may come back
+                    continue
+                except PbxError:  # the agent is out
+                    self.fed = [one for one in self.fed if one[1] != engaged]
 
     async def gone(self, engaged: Engaged) -> AgentGone:
         return await self.follower.event(AgentGone, lambda e: e.patch == engaged.patch)
@@ -100,7 +130,13 @@ def opened(request: pytest.FixtureRequest) -> Open:
 @pytest.fixture
 async def site(opened: Open) -> AsyncIterator[Site]:
     async with opened() as world, followed(world.pbx) as follower:
-        yield Site(world, follower)
+        made = Site(world, follower)
+        feeding = asyncio.create_task(made.feed())
+        try:
+            yield made
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
 
 
 async def test_it_comes_up_with_a_snapshot(site: Site) -> None:
@@ -203,7 +239,7 @@ async def test_the_dead_man_strikes_who_is_not_renewed(site: Site) -> None:
     call = await site.call()
     engaged, _ = await site.engage(call, Mode.TAKEOVER)
     await site.pbx.renew(engaged)
-    await site.world.starve(engaged)
+    await site.starve(engaged)
     assert (await site.gone(engaged)).why == "deadman"
     assert await site.world.ai_audible(call)
 
