@@ -3,10 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from connector.domain.escalation import Priority
 from connector.ports import Journal
 from connector.services.escalations import Escalations
 from connector.services.marks import Marks
@@ -34,6 +36,7 @@ from .routing import Limits, Route, Router
 from .signalling import Desk, leg_routes
 from .socket import Incoming, event_routes
 
+_PRIORITIES: Sequence[Labels] = [(("priority", priority),) for priority in get_args(Priority)]
 MAX_BODY = 64 * 1024
 """Bytes of a request's body; the largest that is meant is an SDP offer of some 6 kB."""
 
@@ -85,10 +88,16 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
         for engagement in parts.registry.engagements():
             key: Labels = (("mode", engagement.mode.value),)
             modes[key] = modes.get(key, 0) + 1
+        open_: dict[Labels, float] = dict.fromkeys(_PRIORITIES, 0.0)
+        for call in parts.registry.calls():
+            if (escalation := parts.escalations.of(call.id)) is not None:
+                open_[(("priority", escalation.priority),)] += 1
         pbxs: dict[Labels, float] = {(("pbx", state.name),): float(state.up) for state in parts.registry.pbxs()}
         return [
             gauge("takeover_calls", "Live calls with an AI", len(parts.registry.calls())),
             Sample("takeover_engagements", "Agents in calls", "gauge", modes),
+            Sample("takeover_escalations", "Callers who wait for a person", "gauge", open_),
+            gauge("takeover_audit_waiting", "Records that wait for the audit's store", parts.store.audit.waiting),
             Sample("takeover_pbx_up", "Whether a PBX is connected", "gauge", pbxs),
             gauge("takeover_events_clients", "Connected event sockets", len(parts.hub)),
             Sample(

@@ -68,6 +68,11 @@ class Audit:
         if reserve.entries:
             self._recover.set()
 
+    @property
+    def waiting(self) -> int:
+        """Emergency records that the store has not got yet: above 0 while it fails."""
+        return len(self._reserve.entries)
+
     # ports.Journal
 
     async def intent(self, actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:

@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from connector.ailink import sign
+from connector.ailink import Hook, Links, sign
+from media.pool import WorkerStats
 from tests.unit.web.house import House
+from tests.unit.web.test_media_samples import LINE, TOTALS
+from web import main, webhooks
 from web.cli import _parser
+from web.medialegs import media_samples
+from web.metrics import exposition
 from web.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -61,3 +66,30 @@ def test_printed_commands_are_understood(document: Path) -> None:
     for _, block in re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE):
         for named in re.findall(r"takeover ((?:user|token|audit|calls|doctor) [^\n|#]+)", block):
             _parser().parse_args(shlex.split(named))
+
+
+def expanded(text: str) -> set[str]:
+    """Names of metrics in a text: ``takeover_line_{a,b}{of}`` is two, with a label."""
+    found = set()
+    for start, choices, end in re.findall(r"(takeover_[a-z0-9_]*)(?:(?<=_)\{([a-z0-9_,]+)\}([a-z0-9_]*))?", text):
+        found |= {start + choice + end for choice in choices.split(",")} if choices else {start}
+    return found
+
+
+async def test_every_metric_is_explained_and_every_explained_one_is_there(house: House) -> None:
+    hook = Hook("chat", "https://chat.example.com")
+    samples = [
+        *media_samples([WorkerStats(0, 100, 2, 1, 0.4, 0, "fast")], [LINE], TOTALS),
+        *webhooks.samples(Links([hook], house.store.outbox, house.store.audit)),
+        *main._join_samples({}),
+    ]
+    visitor = await house.person("root", "admin")
+    text = exposition(samples) + (await visitor.ask("GET", "/metrics")).body
+    exported = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    page = (ROOT / "docs" / "administrators.md").read_text()
+    table = page.partition("| metric | watch |")[2].partition("\n\n")[0]
+    assert expanded(table) == exported
+    alerts = yaml.safe_load((ROOT / "config" / "takeover.rules.yml").read_text())
+    for rule in alerts["groups"][0]["rules"]:
+        assert expanded(rule["expr"]) <= exported, rule["alert"]
+        assert rule["annotations"]["summary"]
