@@ -8,7 +8,7 @@ import numpy as np
 
 from ..frame import Sound
 from ..layout import Layout
-from .analysis import BINS, in_bins
+from .analysis import BANDS, BINS, in_bins
 
 PARTS = {"noise": BINS, "speech": BINS, "last": BINS, "gate": 1, "known": 1}
 
@@ -39,6 +39,17 @@ _FALLS = _F(0.15)
 _TINY = _F(1e-9)
 
 
+def _means() -> Sound:
+    """(BANDS, parts of `_VOICE`): `gains @ _MEANS` are the mean gains of the parts."""
+    columns = np.zeros((len(_VOICE), BANDS), np.float32)
+    for column, part in zip(columns, _VOICE, strict=True):
+        column[part] = 1 / len(column[part])
+    return np.ascontiguousarray(columns.T)
+
+
+_MEANS = _means()
+
+
 def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
     """(hops, sessions, BINS) power and (hops, sessions, BANDS) gains of the net -> gains per bin."""
     noise, speech = rows[:, layout["noise"]], rows[:, layout["speech"]]
@@ -48,13 +59,15 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
     both = in_bins(np.exp(np.stack((_SOFTER * logarithm, _PRESENCE * logarithm))))
     coarse: Sound = both[0]
     absent = np.maximum(1 - both[1], 0)  # rounding
-    heard = np.max([gains[:, :, part].mean(axis=2, keepdims=True) for part in _VOICE], axis=0)
+    heard = (gains @ _MEANS).max(axis=2, keepdims=True)
     opened = np.minimum(1, heard * _OPEN)
     for hop, seen in enumerate(power):
         # A running mean at first, which turns into a slow one.
         rate = np.maximum(_SLOW, 1 / (known + 1))
         known += known < _SETTLED
-        steady = np.where(known < _EARLY, seen, np.minimum(seen, _BURST * noise))
+        steady = np.minimum(seen, _BURST * noise)
+        if (early := known[:, 0] < _EARLY).any():
+            steady[early] = seen[early]
         noise += rate * absent[hop] * (steady - noise) + _TINY
         prior = (_DECISION * speech + (1 - _DECISION) * np.maximum(seen - noise, 0)) / noise
         np.maximum(prior, _LEAST_PRIOR, out=prior)
