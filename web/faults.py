@@ -108,6 +108,12 @@ def _remedy(kind: str, context: dict[str, Any], message: str) -> str:
             return str(context["error"])
         case "tuple_type" | "list_type":
             return "give a list, like [one, other]"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "give a whole number"
+        case "float_type" | "float_parsing":
+            return "give a number"
+        case "bool_type" | "bool_parsing":
+            return "say true or false"
         case "string_type":
             return "give a text, in quotes"
         case "dict_type" | "model_type" | "model_attributes_type":

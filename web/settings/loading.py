@@ -86,7 +86,8 @@ def parse(
     except _DuplicateKey as error:
         raise SettingsError(source, Fault(error.key, f"line {error.line}", "it is given twice; keep one")) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SettingsError(source, Fault(WHOLE, "", f"it is not valid YAML ({_one_line(error)})")) from None
+        tabs = "; indent with spaces, never with tabs" if r"'\t'" in str(error) else ""
+        raise SettingsError(source, Fault(WHOLE, "", f"it is not valid YAML ({_one_line(error)}){tabs}")) from None
     if not isinstance(tree, dict):
         raise SettingsError(
             source, Fault(WHOLE, shown(tree), "it must hold a map of settings; see takeover.example.yaml")

@@ -185,7 +185,7 @@ API = {
     ),
     "hold as a word": Case(
         "PATCH", "engagements/{eng}", {"hold": "yes"}, 400, "bad-request",
-        'hold: "yes" is not accepted; it should be a valid boolean',
+        'hold: "yes" is not accepted; say true or false',
     ),
     "a note with a control character": Case(
         "POST", "engagements/{eng}/release", {"note": "a\u0000b"}, 400, "bad-request",
