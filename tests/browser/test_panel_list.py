@@ -136,6 +136,30 @@ async def test_who_listens_to_me_is_in_who_hears_whom(page: Page, stub: PanelStu
     await expect(page.locator('[data-who="other"]')).to_be_hidden()
 
 
+async def test_what_happens_in_other_calls_costs_the_transcript_nothing(page: Page, stub: PanelStub) -> None:
+    """To ask where its end is makes the browser lay out the whole page, which a click would wait for."""
+    read, other = (stub.add_call("+49 30 5550142", name) for name in ("Maria Keller", "Jonas Wirth"))
+    for call in (read, other):
+        await stub.update(call)
+    await select(page, read)
+    await stub.say(read, "caller", "I was charged twice.")
+    await expect(page.get_by_test_id("turn")).to_have_count(1)
+    await page.evaluate(
+        """() => { globalThis.looked = 0;
+            const height = Object.getOwnPropertyDescriptor(Element.prototype, "scrollHeight");
+            Object.defineProperty(document.querySelector("tk-transcript .log"), "scrollHeight",
+                { get() { looked += 1; return height.get.call(this); } }); }"""
+    )
+    for number in range(10):
+        await stub.say(other, "ai", f"Sentence {number}")
+    await stub.push({"kind": "talking", "call": read, "role": "caller", "on": True})
+    await expect(page.locator(f'[data-call="{other}"]')).to_contain_text("Sentence 9")
+    assert await page.evaluate("looked") == 0
+    await stub.say(read, "ai", "I am sorry to hear that.")
+    await expect(page.get_by_test_id("turn")).to_have_count(2)
+    assert await page.evaluate("looked") > 0
+
+
 async def test_500_calls_stay_smooth_while_50_changes_a_second_arrive(page: Page, stub: PanelStub) -> None:
     """What costs a frame is counted: elements touched a change. How long a frame takes is `tests.bench.frames`."""
     calls = [stub.add_call(f"+49 30 {number:07d}", f"Caller {number}", age=number) for number in range(500)]

@@ -28,14 +28,19 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
+/** Made once: making it takes longer than all the times of a transcript. @type {Intl.DateTimeFormat|null} */
+let clockFace = null;
+
 /** `14:03:22`, local time. @param {string} at */
-export const timeOfDay = (at) =>
-  new Date(at).toLocaleTimeString(document.documentElement.lang, {
+export function timeOfDay(at) {
+  clockFace ??= new Intl.DateTimeFormat(document.documentElement.lang, {
     hour: "2-digit",
     minute: "2-digit",
     second: "2-digit",
     hourCycle: "h23",
   });
+  return clockFace.format(new Date(at));
+}
 
 /** Calls `listener` each second. @param {() => void} listener @returns {() => void} stops it */
 export function everySecond(listener) {

@@ -13,12 +13,17 @@ import { agentName } from "../names.js";
 const CAPTION = "caption-";
 /** This close to the end counts as at the end, px. */
 const NEAR_PX = 48;
+/** @type {readonly Turn[]} */
+const NOTHING = [];
 
 class Transcript extends Part {
   lazy = true;
 
   /** @type {string|null} */
   call = null;
+  /** What is drawn, and the names in it. @type {readonly Turn[]|null} */
+  shown = null;
+  who = "";
   turns = 0;
   unread = 0;
   following = true;
@@ -57,7 +62,7 @@ class Transcript extends Part {
   /** @param {State} state */
   update(state) {
     const call = selectedCall(state);
-    const turns = (call && state.turns.get(call.id)) ?? [];
+    const turns = (call && state.turns.get(call.id)) ?? NOTHING;
     const log = this.log;
     const fresh = call?.id !== this.call;
     const follow = fresh || this.following;
@@ -66,6 +71,11 @@ class Transcript extends Part {
       ai: clean(call?.ai.name) || t("role.ai"),
       agent: agentName(state, call),
     };
+    // Most of what happens is of other calls; to look where the end is makes the browser lay out the page.
+    const who = `${call?.id} ${Object.values(names).join(" ")}`;
+    if (turns === this.shown && who === this.who) return;
+    this.shown = turns;
+    this.who = who;
     keyed(
       log,
       turns,
