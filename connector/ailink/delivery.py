@@ -202,7 +202,7 @@ class Links:
         try:
             async with session.post(hook.url, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:  # the last for "a..b", by resolvers
             return type(error).__name__  # without its words: they hold the address, which may be a secret
         if 200 <= status < 300:
             return None

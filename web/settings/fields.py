@@ -19,7 +19,16 @@ def pattern(value: str) -> str:
 def machine(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.%\w]*:[0-9A-Fa-f:.%\w]*", value):
         raise ValueError('give a host name or an address, like "10.0.0.5"')
+    _check_labels(value)
     return value
+
+
+def _check_labels(host: str) -> None:
+    """Raises ValueError where the standard library's resolver would raise something that nobody expects of it."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("give a name whose parts between the dots have 1 to 63 characters") from None
 
 
 def port_range(value: str) -> str:
@@ -61,10 +70,12 @@ def check_webhook(url: str, *, allow_http: bool) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname
+        _ = parts.port  # a ValueError for one that is none
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.username is not None or parts.fragment:
         raise ValueError('give an address like "https://bot.example.com/takeover", without a user or a fragment')
+    _check_labels(host)
     if parts.scheme == "http" and not allow_http and not _near(host):
         raise ValueError("use https; http is for loopback and private addresses, or with allow_http: true")
 

@@ -216,3 +216,10 @@ def test_what_is_easily_written_wrongly_is_said_in_plain_words(text: str, said: 
     with pytest.raises(SettingsError) as raised:
         parse(text)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["pbx..example.com", ".", f"{'a' * 64}.example.com"])
+def test_a_name_that_no_resolver_takes_is_refused_and_does_not_end_the_service(host: str) -> None:
+    text = f'pbx: {{main: {{kind: asterisk, username: t, secret: s, host: "{host}"}}}}'
+    with pytest.raises(SettingsError, match=r"pbx.main.host: .* parts between the dots have 1 to 63 characters"):
+        parse(text)

@@ -53,6 +53,9 @@ def test_addresses_that_are_accepted(url: str) -> None:
         "https://",
         "bot.example.com",
         "https://[::1/x",
+        "https://bot..example.com/x",
+        f"https://{'a' * 64}.example.com/x",
+        "https://bot.example.com:99999/x",
     ],
 )
 def test_addresses_that_are_refused(url: str) -> None:

@@ -146,6 +146,16 @@ async def test_a_refusal_is_final_and_no_redirect_is_followed(status: int) -> No
         assert links.counts["a"].refused == 1
 
 
+async def test_an_address_that_no_resolver_takes_ends_nothing() -> None:
+    """The standard library's resolver raises a ``UnicodeError`` for such a name, which is no ``OSError``."""
+    box, now = Box(), [1_000.0]
+    bad = Hook("bad", "https://bot..example.com/x", kinds=frozenset({"coach"}))
+    async with running([bad], box, clock=lambda: now[0]) as links:
+        links.send(event(1))
+        now[0] += delivery.GIVE_UP_S + 1
+        await until(lambda: links.counts["bad"].given_up == 1)
+
+
 async def test_a_receiver_that_hangs_delays_no_other_and_its_events_come_later() -> None:
     quick = aiohttp.ClientTimeout(total=0.2)
     async with (
