@@ -86,6 +86,9 @@ class Captions:
                     log.warning("captions.failed", why=str(error))
                 self._failing = True
                 continue
+            except Exception:  # whatever another's service makes of a transcriber: calls go on without captions
+                log.exception("captions.fault")
+                continue
             self._failing = False
             if text:
                 await self._say(said, text)

@@ -25,11 +25,14 @@ class Scribe:
     """Implements `ports.Transcriber`: the sound is the text."""
 
     failing: bool = False
+    fault: Exception | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def transcribe(self, sound: bytes, rate: int) -> str:
         assert rate == 16_000
         await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
         if self.failing:
             raise TranscriptionFailed("the service answered 503")
         return sound.decode()
@@ -103,6 +106,21 @@ async def test_what_cannot_be_told_apart_or_is_not_for_the_caller_is_left_out() 
         r.heard("whispered before", ago=5)
         await settle()
         assert await r.said(call) == [("agent", "all hear this")]
+
+
+@virtual_time
+async def test_a_fault_of_the_transcriber_ends_neither_the_captions_nor_the_service() -> None:
+    """For one: an answer that is nested so deeply that reading it fails with a `RecursionError`."""
+    async with room() as r:
+        call = await a_call(r)
+        await r.s.takeovers.engage(ANNA, call, Mode.TAKEOVER, "leg-a")
+        r.scribe.fault = RecursionError("maximum recursion depth exceeded")
+        r.heard("lost")
+        await settle()
+        r.scribe.fault = None
+        r.heard("heard")
+        await settle()
+        assert await r.said(call) == [("agent", "heard")]
 
 
 @virtual_time
