@@ -288,10 +288,13 @@ class Guard:
             accounts = {account.id: account for account in await self._store.accounts.list()}
             tokens = {token.hash for token in await self._store.tokens.list() if token.revoked_at is None}
             over = [(one, why) for one in known if (why := _over(one, accounts.get(one.actor.id), tokens))]
-        for principal, why in over:
-            await self._end(principal, why)
         now = datetime.now(UTC)
         self._gone = {key: until for key, until in self._gone.items() if until is None or until > now}
+        # All at once: neither a call that is slow to be given back nor a store that fails may keep another's alive.
+        ends = await asyncio.gather(*(self._end(one, why) for one, why in over), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _end(self, principal: Principal, why: str) -> None:
         self._gone[principal.session] = principal.expires

@@ -11,10 +11,12 @@ import aiohttp
 import pytest
 
 from connector.domain.calls import Mode, Phase
+from connector.domain.errors import StoreUnavailable
 from connector.store import Store
 from connector.store.accounts import Accounts
 from connector.store.sessions import Sessions
 from tests.unit.web.house import PASSWORD, House, until, until_closed
+from web.auth import Principal
 from web.passwords import hash_password
 
 LOGIN = {"username": "anna", "password": PASSWORD}
@@ -362,3 +364,28 @@ async def test_every_unsafe_route_and_the_socket_ask_where_a_cookie_comes_from(h
             answer = await anna.ask(route.method, path, None, headers=more)
             assert (answer.status, answer.slug) == (403, "not-allowed"), (route.method, path, origin)
             assert answer.body["title"] == "The request comes from another site"
+
+
+async def test_a_store_that_cannot_be_written_keeps_no_revoked_session_alive(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [await house.person(name) for name in ("anna", "ben", "cleo")]
+    for person in people:
+        assert (await person.ask("GET", "session")).status == 200
+    ended: list[str] = []
+
+    async def end(principal: Principal, why: str) -> None:
+        ended.append(principal.actor.name)
+
+    async def full(_: str) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    house.guard.on_end(end)
+    for name in ("anna", "ben", "cleo"):
+        await house.store.accounts.remove(name)
+    monkeypatch.setattr(Sessions, "remove", lambda _, key: full(key))
+    with pytest.raises(StoreUnavailable):
+        await house.guard.recheck()
+    assert sorted(ended) == ["Anna", "Ben", "Cleo"], "all in the first round"
+    for person in people:
+        assert (await person.ask("GET", "session")).status == 401
