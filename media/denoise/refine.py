@@ -13,7 +13,7 @@ from .analysis import BANDS, BINS, in_bins
 PARTS = {"noise": BINS, "speech": BINS, "last": BINS, "gate": 1, "known": 1}
 
 _F = np.float32
-_SOFTER = _F(0.6)
+_SOFTER = _F(0.8)
 "Exponent of the net's gains: the filter below takes its share of the work, and two full gains in a row eat speech."
 _PRESENCE = _F(0.7)
 "Exponent that makes a gain a probability of speech."
@@ -26,15 +26,15 @@ _BURST = _F(3)
 "Times the noise: what is louder counts as this much. The strokes of a keyboard are not the noise between them."
 _DECISION = _F(0.9)
 _LEAST_PRIOR = _F(0.06)
-_FLOOR = _F(10 ** (-35 / 20))
-_GATE = _F(35 / 20 * np.log(10))
+_FLOOR = _F(10 ** (-60 / 20))
+_GATE = _F(50 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
-_GATE_CLOSES = _F(0.97)
+_GATE_CLOSES = _F(0.95)
 _OPEN = _F(6)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
 _RISES = _F(0.9)
-_FALLS = _F(0.15)
+_FALLS = _F(0.25)
 "Shares of the way from the last gain of a bin to its new one: gains that flicker make a voice sound rough."
 _TINY = _F(1e-9)
 
@@ -72,8 +72,7 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
         prior = (_DECISION * speech + (1 - _DECISION) * np.maximum(seen - noise, 0)) / noise
         np.maximum(prior, _LEAST_PRIOR, out=prior)
         fine = coarse[hop]
-        root = np.sqrt(prior / (1 + prior))
-        fine *= root * np.sqrt(root)  # the Wiener gain to the 0.75th
+        fine *= np.sqrt(prior / (1 + prior))
         np.maximum(fine, _FLOOR, out=fine)
         np.multiply(fine * fine, seen, out=speech)
         np.maximum(opened[hop], gate * _GATE_CLOSES, out=gate)

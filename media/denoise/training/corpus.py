@@ -2,12 +2,14 @@
 
     python -m media.denoise.training.corpus FOLDER
 
-FOLDER/x holds unpacked packages (`docs/denoise.md` tells which); FOLDER/train gets `speech.f16`, `noise.f16`,
-float16 (frames, BANDS). Training mixes these with random phases, so any talker, noise, level and filter costs an
-addition and not a transform. Free material only (`WEIGHTS.md`); no DEV talker, no reserved language.
+FOLDER/x holds unpacked packages and cloned repositories (`docs/denoise.md` tells which); FOLDER/train gets
+`speech.f16`, `noise.f16`, float16 (frames, BANDS). Training mixes these with random phases, so any talker, noise,
+level and filter costs an addition and not a transform. Free material only (`WEIGHTS.md`); no DEV talker, no reserved
+language.
 """
 
 import argparse
+import itertools
 import os
 import pydoc_data.topics
 import re
@@ -33,6 +35,17 @@ READER = "nsh"
 "Who read 620 Russian sentences for the Festival voice of Debian's `festvox-ru`: real, and silent between words."
 SYNTHETIC = ("slt", "rms", "awb", "kal16")
 "Flite voices."
+READERS = ("dataset-voice-kathleen", "dataset-voice-kerstin", "dataset-voice-nathalie", "dataset-voice-flemishguy")
+"Repositories of one talker's sentences each (English, German, Dutch, Flemish), CC0."
+CROWDS = (
+    "Resemblyzer/audio_data/librispeech_train-clean-100",
+    "Resemblyzer/audio_data/librispeech_test-other",
+    "autovc/wavs",
+)
+"Folders of sentences of many talkers: LibriSpeech and VCTK, CC-BY-4.0."
+AMBIENCES = "moodist/public/sounds"
+LEFT_OUT = ("pink-noise", "silence", "binaural-*")
+"Of the ambiences: the first is in DEV too, the others are not noise."
 SPEEDS = (0.80, 0.88, 0.96, 1.04, 1.14, 1.26)
 "Played slower or faster a voice is another talker: pitch and formants move."
 FREE = ("coffee-shop", "wind", "boat", "birds", "stream", "fireplace", "summer-night")
@@ -49,9 +62,12 @@ def main() -> None:
     random = np.random.default_rng(7)
     talkers = {one: prompts(root, one) for one in TALKERS}
     talkers |= {READER: sentences(root), **{one: synthetic(root, one) for one in SYNTHETIC}}
-    print({name: round(sum(map(len, one)) / RATE / 60, 1) for name, one in talkers.items()})
+    crowd = recordings(root)
+    print({name: round(sum(map(len, one)) / RATE / 60, 1) for name, one in (talkers | crowd).items()})
     write(root / "train" / "speech.f16", speech(random, talkers))
-    write(root / "train" / "noise.f16", noises(random, root, [one for some in talkers.values() for one in some]))
+    made = noises(random, root, [one for some in talkers.values() for one in some])
+    found = surroundings(random, ambiences(root), [one for some in crowd.values() for one in some])
+    write(root / "train" / "noise.f16", itertools.chain(made, found))
 
 
 def heard(sound: Sound) -> Amplitudes:
@@ -124,6 +140,37 @@ def sentences(root: Path) -> list[Sound]:
     return [one for path in paths if (one := trimmed(read(path))) is not None]
 
 
+def recordings(root: Path) -> dict[str, list[Sound]]:
+    """Of the cloned repositories, as they are, at one loudness; a crowd counts as one talker."""
+    return {
+        name: [
+            one
+            for path in sorted((root / "x" / name).rglob("*"))
+            if path.suffix in (".wav", ".flac") and (one := spoken(read(path))) is not None
+        ]
+        for name in (*READERS, *CROWDS)
+    }
+
+
+def spoken(sound: Sound) -> Sound | None:
+    """As loud as all others where it is loud; None for what is short or faint."""
+    if len(sound) < RATE:
+        return None
+    power = 10 * np.log10(np.mean(sound[: len(sound) // HOP * HOP].reshape(-1, HOP) ** 2, axis=1) + 1e-10)
+    loud = np.percentile(power, 95)
+    if loud < -45:
+        return None
+    active = power > loud - 25
+    scaled: Sound = (sound * (0.1 / np.sqrt(np.mean(10 ** (power[active] / 10))))).astype(np.float32)
+    return scaled
+
+
+def ambiences(root: Path) -> list[Sound]:
+    paths = [one for one in sorted((root / "x" / AMBIENCES).rglob("*")) if one.suffix in (".mp3", ".wav")]
+    chosen = [one for one in paths if not any(one.match(f"{name}.*") for name in LEFT_OUT)]
+    return [level(sound) for path in chosen if len(sound := read(path)) > RATE]
+
+
 def synthetic(root: Path, voice: str) -> list[Sound]:
     """Flite reads the documentation of Python."""
     text = " ".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics))
@@ -185,13 +232,14 @@ def room(random: Random, seconds: float, direct: float) -> Sound:
 
 PIECE = 20
 "Seconds of one noise."
+NOISE = PIECE * RATE
 
 
 def noises(random: Random, root: Path, voices: list[Sound]) -> Iterator[Sound]:
     music = [read(path) for path in sorted((root / "x" / "asterisk-moh-opsound-g722").rglob("*.g722"))[3:]]
     ambiences = [(sound := read(root / "x" / "blanket_ogg" / f"{name}.ogg"))[int(len(sound) * 0.55) :] for name in FREE]
     boards = keyboards(root)
-    n = PIECE * RATE
+    n = NOISE
     kinds: list[tuple[float, Callable[[], Sound]]] = [
         (1.5, lambda: coloured(random, n)),
         (1.0, lambda: fan(random, n)),
@@ -212,6 +260,17 @@ def noises(random: Random, root: Path, voices: list[Sound]) -> Iterator[Sound]:
     for share, make in kinds:
         for _ in range(int(share * MINUTES_OF_NOISE * 60 / PIECE)):
             yield level(make())
+
+
+def surroundings(random: Random, places: list[Sound], voices: list[Sound]) -> Iterator[Sound]:
+    """Recorded ones, and many talkers at once."""
+    for place in places:
+        for _ in range(6 if len(place) > 2 * NOISE else 3):
+            yield level(excerpt(random, NOISE, place))
+    for _ in range(90):
+        yield level(babble(random, NOISE, voices, int(random.integers(2, 14))))
+    for _ in range(30):
+        yield level(cafe(random, NOISE, voices))
 
 
 def coloured(random: Random, n: int, slope: float | None = None) -> Sound:

