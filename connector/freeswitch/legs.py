@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from ..adapter.watchers import Watchers
+from ..domain.errors import ChannelGone, PbxUnavailable
 from .facts import Agent
 from .wire import Message
 
@@ -29,7 +30,8 @@ class Legs:
 
     def __init__(self, pbx: str) -> None:
         self._pbx = pbx
-        self._here: dict[str, Agent | None] = {}
+        self._here: dict[str, Agent] = {}
+        self._read = False
         self._dialling: dict[str, Coming] = {}
         self._unwanted: set[str] = set()
         self._watchers: Watchers[Message] = Watchers(pbx)
@@ -56,10 +58,12 @@ class Legs:
     def present(self, agents: Iterable[Agent]) -> None:
         """Takes the legs that were there before this connection."""
         self._here |= {agent.patch: agent for agent in agents}
+        self._read = True
 
     def lost(self) -> None:
         """The connection is gone: nothing is known any more, and whoever waits is told."""
         self._here.clear()
+        self._read = False
         self._dialling.clear()
         self._watchers.lost()
 
@@ -99,14 +103,21 @@ class Legs:
 
     def __iter__(self) -> Iterator[Agent]:
         """Those of them that came into a mode."""
-        return (agent for agent in list(self._here.values()) if agent is not None)
+        return iter(list(self._here.values()))
 
     def ids(self) -> list[str]:
         """The legs that are in a mode, also those of which the state has not heard yet."""
         return list(self._here)
 
-    def find(self, patch: str) -> Agent | None:
-        return self._here.get(patch)
+    def find(self, patch: str) -> Agent:
+        """Raises `ChannelGone`, and `PbxUnavailable` until a new connection has read which legs there are: who is told
+        that his leg is gone leaves the call."""
+        agent = self._here.get(patch)
+        if agent is not None:
+            return agent
+        if not self._read:
+            raise PbxUnavailable(self._pbx, "what it has is being read")
+        raise ChannelGone(self._pbx, patch)
 
     def watch(self, patch: str) -> AbstractContextManager[Heard]:
         """What is said about a patch while a verb is under way; None when the connection is lost."""

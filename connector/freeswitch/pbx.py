@@ -276,7 +276,7 @@ class FreeSwitchPbx:
         if tracked is not None and tracked.paired:
             raise VerbRefused(self._name, "switch", PAIRED)
         agent = self._legs.find(patch)
-        if agent is None or tracked is None:
+        if tracked is None:
             raise ChannelGone(self._name, patch)
         where = self._ground(caller)
         entry = Entry(connection, self._legs, replace(agent, mode=mode), where, self._policy(caller), before=agent.mode)
@@ -294,8 +294,7 @@ class FreeSwitchPbx:
         """See `ports.Pbx`."""
         connection = self._live()
         patch = wire.allowed("uuid", engaged.patch)
-        if self._legs.find(patch) is None:
-            raise ChannelGone(self._name, patch)
+        self._legs.find(patch)
         *_, noted = await connection.api(*wire.deadman(patch, self._settings.deadman_s, now()))
         check(self._name, noted, "renew", patch)
 

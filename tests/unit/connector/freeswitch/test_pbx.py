@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -10,12 +10,13 @@ import pytest
 
 from connector.adapter import connected
 from connector.domain.calls import Call, Channels, Mode
-from connector.domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, VerbRefused
+from connector.domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxError, PbxUnavailable, VerbRefused
 from connector.domain.events import AgentGone, AgentPresent, CallChanged, PbxDown, SnapshotTaken
 from connector.freeswitch import wire
 from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from tests.contract.under_test import Follower, followed
 from tests.support.adapter import Patch
+from tests.support.esl_server import Session
 from tests.support.fake_esl import FakeFreeSwitch
 
 
@@ -329,6 +330,41 @@ async def test_without_a_connection_every_verb_says_so() -> None:
         pbx = FreeSwitchPbx("main", settings(fake), "node-1")
         with pytest.raises(PbxError):
             await pbx.snapshot()
+
+
+@pytest.mark.parametrize("verb", ["renew", "switch"])
+async def test_a_leg_is_not_gone_before_a_new_connection_knows_its_legs(
+    site: Site, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that his leg is gone leaves the call: so ended a takeover whose dead-man was fed at that moment."""
+    call = await site.call()
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    asked = asyncio.Event()
+
+    def ask() -> Awaitable[object]:
+        return site.pbx.renew(engaged) if verb == "renew" else site.pbx.switch(engaged, Mode.WHISPER)
+
+    original, held = site.fake._take, list[tuple[Session, str]]()
+
+    def hold(session: Session, command: str) -> None:
+        if command.startswith("api show") or held:
+            held.append((session, command))
+            asked.set()
+        else:
+            original(session, command)
+
+    monkeypatch.setattr(site.fake, "_take", hold)
+    since = len(site.follower.events)
+    await site.fake.vanish()
+    await site.fake.listen()
+    await asyncio.wait_for(asked.wait(), 10)
+    with pytest.raises(PbxUnavailable):
+        await ask()
+    monkeypatch.setattr(site.fake, "_take", original)
+    for session, command in held:
+        original(session, command)
+    await site.follower.event(SnapshotTaken, since=since)
+    await ask()
 
 
 async def test_a_release_overtakes_an_engage(site: Site) -> None:
