@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from . import audiosocket, pipeline, sdp
 from .captions import Heard, Tap
+from .frame import Frame
 from .leg import Leg, Patch, deliver
 from .messages import (
     Intruder,
@@ -297,7 +298,7 @@ class Engine:
                 phase.remove(leg)
         del self._legs[leg.id]
         self._states.pop(leg.id, None)
-        self._tell(LegDown(leg.id, why))
+        self._tell(LegDown(leg.id, "internal-error" if leg.failed else why))
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
 
@@ -307,7 +308,7 @@ class Engine:
 
     def _run(self, due: Due, now: float) -> None:
         legs = self._phases[due.phase][:]
-        frames = [leg.collect(now) for leg in legs]
+        frames = [self._collected(leg, now) for leg in legs]
         heard = [(at, frame) for at, frame in enumerate(frames) if frame is not None]
         cleaned = pipeline.process([legs[at].voice for at, _ in heard], [frame for _, frame in heard])
         for (at, _), frame in zip(heard, cleaned, strict=True):
@@ -321,6 +322,17 @@ class Engine:
             self._phases[due.phase].clear()
         elif self._many:
             self._level(due, now)
+
+    def _collected(self, leg: Leg, now: float) -> Frame | None:
+        """Here is handled what a browser has sent: whatever it may do to its own leg, the others of the tick go on."""
+        try:
+            return None if leg.failed else leg.collect(now)
+        except Exception:  # none is known; the leg is reported down, and what came of it is in the log
+            log.exception("leg %s failed", leg.id)
+            leg.failed = True
+            for peer in leg.connections:
+                self._serving[peer].cancel()
+            return None
 
     def _level(self, due: Due, now: float) -> None:
         """One leg of the other phase joins this one, which has just ticked, if it has far fewer."""

@@ -79,6 +79,8 @@ class Leg:
         self.muted = False
         self.hold = False
         self.signal = True
+        self.failed = False
+        "What came from its browser could not be handled: it goes."
         self._jitter = JitterBuffer()
         self._music = Music()
         self._wider = Doubler()

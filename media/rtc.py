@@ -7,6 +7,7 @@ Members that begin with an underscore are those of aiortc 1.16 and aioice 0.13; 
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -38,13 +39,20 @@ from .frame import SILENCE, Frame
 from .network import host_addresses, split_public
 from .peer import Network, OnPacket, PeerLost
 
+log = logging.getLogger(__name__)
+
 _SELFTEST = 15.0
+_UNREAD = 64
+"Packets of DTLS and RTCP that may wait. Nobody reads before ICE stands, and whoever finds the port may send."
+_STREAMS = 16
+"SSRCs that a browser may use in one connection. Each new one costs libsrtp memory, and all later packets time."
 
 
 class _Stun(StunProtocol):
     """Lets nothing through that would raise further in, and spares RTP the attempt to be read as STUN.
 
-    What is longer than libsrtp's buffer, `LONGEST`, would raise in aiortc's reader and end the leg.
+    What is longer than libsrtp's buffer, `LONGEST`, would raise in aiortc's reader and end the leg; what is raised here
+    comes out in the tick of all legs.
     """
 
     transport: Datagrams
@@ -56,13 +64,26 @@ class _Stun(StunProtocol):
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if isinstance(data, str) or not 0 < len(data) <= LONGEST:
             return
-        if data[0] & 0xC0 != 0x80:  # neither RTP nor RTCP, RFC 7983 section 7
-            super().datagram_received(data, addr)
+        if data[0] < 4:  # RFC 7983 section 7
+            if self._concerns_us(data):
+                self._stun_received(data, addr)
+        elif data[0] & 0xC0 != 0x80:
+            self._connection.data_received(data, 1)
         elif is_rtcp(data):
             self._connection.rtcp_arrived = self.transport.arrived
             self._connection.data_received(data, 1)
         else:
             self._connection.on_rtp(data, self.transport.arrived)
+
+    def _concerns_us(self, data: bytes) -> bool:
+        """Whether it answers us or names us. To refuse a stranger takes 31 us, this 1 (measured)."""
+        return data[8:20] in self.transactions or b"%b:" % self._connection.local_username.encode() in data
+
+    def _stun_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        try:
+            super().datagram_received(data, addr)
+        except Exception:  # noqa: BLE001  aioice has struct.error for a short attribute, KeyError for one that is missing
+            log.debug("no STUN that aioice can read: %r", data)
 
 
 class _Connection(aioice.Connection):
@@ -138,7 +159,7 @@ class _Connection(aioice.Connection):
     def data_received(self, data: bytes, component: int) -> None:
         if data and data[0] & 0xC0 == 0x80 and not is_rtcp(data):
             self.on_rtp(data, time.monotonic())
-        elif 0 < len(data) <= LONGEST:
+        elif 0 < len(data) <= LONGEST and self._queue.qsize() < _UNREAD:
             super().data_received(data, component)
 
 
@@ -197,6 +218,7 @@ class FastPeer:
         self._ice.on("statechange", self._changed)
         self._dtls.on("statechange", self._changed)
         self._ssrc = secrets.randbits(32)
+        self._streams: set[bytes] = set()
         self._sequence = secrets.randbits(15)
         self._origin = secrets.randbits(31)
         self._timestamp = self._origin
@@ -298,10 +320,14 @@ class FastPeer:
         session = self._dtls._rx_srtp  # noqa: SLF001  see the module docstring
         if session is None or len(data) > LONGEST:
             return
+        ssrc = data[8:12]
+        if ssrc not in self._streams and len(self._streams) >= _STREAMS:
+            return
         try:
             packet = rtp.parse(session.unprotect(data))
         except pylibsrtp.Error:
             return  # a replay, or not from our browser
+        self._streams.add(ssrc)
         if packet is None or packet.payload_type != self._offer.opus:
             return
         if self.reception is None or self.reception.ssrc != packet.ssrc:

@@ -3,10 +3,12 @@
 import asyncio
 from typing import cast
 
+import pytest
+
 from media import engine
 from media.engine import Engine
 from media.leg import Leg
-from media.messages import MediaSettings
+from media.messages import LegDown, MediaSettings, Report
 from media.pacer import GATHERED, PHASES, SLOT
 from media.peer import Connect
 from tests.unit.media.test_leg import Bench
@@ -76,3 +78,27 @@ async def test_phases_become_even_by_turns_that_come_late_where_nobody_speaks() 
             gaps = [round((b - a) / SLOT) for a, b in zip(leg.ticked, leg.ticked[1:], strict=False)]
             assert sorted(gaps)[-2:] in ([PHASES, PHASES], [PHASES, PHASES + PHASES // 2])
             assert min(gaps) == PHASES, "never two frames in a row"
+
+
+async def test_a_leg_that_fails_in_its_tick_goes_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Silent):
+        def collect(self, now: float) -> None:
+            super().collect(now)
+            raise KeyError("PRIORITY")
+
+    told: list[Report] = []
+    async with asyncio.TaskGroup() as tasks:
+        one = Engine(MediaSettings(), cast("Connect", None), told.append, tasks)
+        broken, fine = Broken(), Silent()
+        one._phases[0] += [broken, fine]
+        one._legs[broken.id] = broken
+        one._start(broken, broken.peer)  # waits for a browser that never comes
+        await asyncio.sleep(0)
+        start = one._pacer.wake()
+        for slot in range(3 * PHASES):
+            one._run_due(start + slot * SLOT)
+        assert len(fine.ticked) == 3
+        assert len(broken.ticked) == 1
+    assert [report for report in told if isinstance(report, LegDown)] == [LegDown(broken.id, "internal-error")]
+    assert [record.message for record in caplog.records] == [f"leg {broken.id} failed"]
+    assert broken not in one._phases[0]
