@@ -279,6 +279,10 @@ class Server:
             entry[1].cancel()
             self._used.append(patch)
 
+    def expects(self, shown: str) -> bool:
+        """Whether the uuid may still come."""
+        return shown in self._expected
+
     def admit(self, shown: str) -> int:
         """The rate agreed for this uuid, which is spent by the question; raises Malformed."""
         entry = self._expected.pop(shown, None)

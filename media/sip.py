@@ -31,6 +31,7 @@ class Guests(Protocol):
     """Who may come; `audiosocket.Server` keeps the list for both doors."""
 
     def permits(self, host: str) -> bool: ...
+    def expects(self, shown: str) -> bool: ...
     def admit(self, shown: str) -> int:
         """Spends the uuid; raises `Malformed`."""
 
@@ -134,7 +135,9 @@ class SipServer(asyncio.DatagramProtocol):
             self._reply(m, peer, 488, "Not Acceptable Here")
             return
         if m.user.endswith(PULSE):
-            self._accompany(m, peer, offer.at(NARROW))
+            # The two are dialled side by side: one that overtook its patch is unanswered until it comes again after T1.
+            if not self._guests.expects(m.user.removesuffix(PULSE)):
+                self._accompany(m, peer, offer.at(NARROW))
             return
         try:
             rate = self._guests.admit(m.user)

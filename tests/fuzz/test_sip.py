@@ -80,6 +80,9 @@ class Nobody:
     def permits(self, host: str) -> bool:
         return True
 
+    def expects(self, shown: str) -> bool:
+        return False
+
     def admit(self, shown: str) -> int:
         raise Malformed("uuid not expected")
 

@@ -42,6 +42,9 @@ class House:
     def permits(self, host: str) -> bool:
         return host == "127.0.0.1"
 
+    def expects(self, shown: str) -> bool:
+        return shown in self.expected
+
     def admit(self, shown: str) -> int:
         if shown not in self.expected:
             raise Malformed("uuid not expected")
@@ -182,6 +185,16 @@ async def test_there_is_one_pulse_of_an_open_patch_and_none_of_another() -> None
                 await phone.call(f"sip:{name}{PULSE}@127.0.0.1:{server.port}")
             assert refused.value.status == 404
         await call.hangup()
+
+
+async def test_a_pulse_that_overtakes_its_patch_is_answered_when_it_comes_again() -> None:
+    async with serving() as (house, server), SipPhone("pbx") as phone:
+        patch = expect(house)
+        early = asyncio.create_task(phone.call(f"sip:{patch}{PULSE}@127.0.0.1:{server.port}"))
+        await asyncio.sleep(0.1)
+        await phone.call(f"sip:{patch}@127.0.0.1:{server.port}")
+        await early
+        assert house.opened[0].pulse is not None
 
 
 async def test_what_goes_ahead_of_the_first_frame_is_silence_and_stays_away_when_it_is_late() -> None:
