@@ -12,14 +12,17 @@ from typing import Protocol
 
 from . import messages as m
 from .errors import WorkerFailed
+from .pulse import Silence, cpu_if_waiting
 
 log = logging.getLogger(__name__)
 
 PING = 0.25
 "Seconds between two pings."
-KILL = 1.5
-"""Seconds without an answer after which a worker is killed, those not counted in which we were held up ourselves. On a
-machine with eight times as much to do as it can, the longest that a healthy one took was 0.5 (measured)."""
+KILL = 1.0
+"""Seconds without an answer after which a worker is killed, those not counted in which we were held up ourselves or it
+got no core. A hundred legs beside six tasks of the same precedence on two cores: 0.5 at most (measured)."""
+_LAST_LOOK = 0.05
+"Seconds for what may lie in the pipe, not read yet."
 _START = 30.0
 _REPLY = 10.0
 _LINE = 1 << 20
@@ -155,7 +158,7 @@ async def _live(number: int, settings: m.MediaSettings, house: House, ready: asy
 
 async def _feel_pulse(worker: Worker) -> None:
     worker.answered = time.monotonic() + _START
-    number, waited = 0, 0.0
+    number, silence = 0, Silence(KILL)
     while True:
         asked = time.monotonic()
         if worker.port:
@@ -164,12 +167,16 @@ async def _feel_pulse(worker: Worker) -> None:
         await asyncio.sleep(PING)
         took = time.monotonic() - asked
         if asked < worker.answered:
-            waited = 0.0
+            silence.ended()
         elif took <= 2 * PING:
-            waited += took
+            silence.add(took, cpu_if_waiting(worker.process.pid))
         # Else we were held up ourselves, and the answer may be there, not read yet: that says nothing of the worker.
-        if waited > KILL:
-            log.error("media worker %d has not answered for %.2f s and is killed", worker.number, waited)
+        if silence.over:
+            await asyncio.sleep(_LAST_LOOK)
+            if asked < worker.answered:
+                silence.ended()
+                continue
+            log.error("media worker %d has not answered for %.2f s and is killed", worker.number, silence.lasted)
             worker.kill()
             return
 

@@ -1,7 +1,8 @@
 """The worker process: `python -m media.worker FD`, started by `pool`, never by hand.
 
 FD is our end of a socket pair. The worker lives exactly as long as the service: it exits when the other end
-closes, when nothing has come for two seconds, and, should its loop hang, by the kernel's hand.
+closes, when nothing has come for two seconds though the service could have spoken, and, should its loop hang, by the
+kernel's hand.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import NoReturn, assert_never
 
 from .engine import Engine, Refusal
+from .logthread import ThreadHandler
 from .messages import (
     CloseLeg,
     ClosePatch,
@@ -38,6 +40,7 @@ from .messages import (
     encode,
 )
 from .peer import PeerLost
+from .pulse import Silence, cpu_if_waiting
 from .tier import choose
 
 log = logging.getLogger(__name__)
@@ -45,8 +48,11 @@ log = logging.getLogger(__name__)
 LINE = 1 << 20
 "Longest message, bytes."
 _CHECK = 0.25
-_PATIENCE = 8
-"Checks in a row without a word from the service: 2 s. Counted, so that being held up is not taken for silence."
+_PATIENCE = 1.9
+"""Seconds without a word from the service, the eighth check in a row. Counted by checks, so that being held up is not
+taken for silence; those in which the service had no core count as far as it ran."""
+_LAST_LINE = 0.05
+"Seconds that the end waits for what it has said to be written: meanwhile the callers hear nothing."
 _PR_SET_PDEATHSIG = 1
 _NICE = -10
 
@@ -57,7 +63,7 @@ class Worker:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._silence = 0
+        self._silence = Silence(_PATIENCE)
 
     async def run(self) -> None:
         """Until the service is gone."""
@@ -119,17 +125,18 @@ class Worker:
             line = b""
         if not line.endswith(b"\n"):
             _leave("the service closed the pipe")
-        self._silence = 0
+        self._silence.ended()
         message = decode(line)
         if isinstance(message, Command):
             return message
         raise TypeError(f"{message!r} is no command")
 
     async def _listen_for_silence(self) -> None:
-        while self._silence < _PATIENCE:
+        service = os.getppid()
+        while not self._silence.over:
             await asyncio.sleep(_CHECK)
-            self._silence += 1
-        _leave(f"no word from the service for {_CHECK * _PATIENCE:g} s")
+            self._silence.add(_CHECK, cpu_if_waiting(service))
+        _leave(f"no word from the service for {self._silence.lasted:g} s")
 
     def _tell(self, message: Report) -> None:
         # Not drained: a service that does not read is one that does not ping, and that ends us in 2 s.
@@ -141,7 +148,12 @@ def _leave(why: str) -> NoReturn:
     """End at once. The kernel closes the sockets, the PBX sees it and gives the calls back: no goodbye to a
     browser is worth a moment in which a caller hears nobody."""
     log.warning("ends: %s", why)
-    os._exit(0)
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _run(
@@ -187,7 +199,20 @@ def _runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _main(descriptor: int) -> None:
     sock = socket.socket(fileno=descriptor)
     reader, writer = await asyncio.open_unix_connection(sock=sock, limit=LINE)
-    await Worker(reader, writer).run()
+    try:
+        await Worker(reader, writer).run()
+    except Exception:  # whatever it was: left to the interpreter, the last words could wait for ever to be written
+        log.exception("failed")
+        _end(1)
+
+
+def _configure_log() -> None:
+    """A thread writes the lines: no tick waits for a terminal, a disk or a journal that is stuck."""
+    handler = ThreadHandler(sys.stderr, last_s=_LAST_LINE)
+    logging.basicConfig(
+        level=logging.WARNING, format="media worker: %(levelname)s %(name)s: %(message)s", handlers=[handler]
+    )
+    logging.captureWarnings(capture=True)
 
 
 def main() -> None:
@@ -196,7 +221,7 @@ def main() -> None:
     _go_first()
     # Ctrl-C in a terminal reaches the whole group; the service decides when we go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="media worker: %(levelname)s %(name)s: %(message)s")
+    _configure_log()
     with asyncio.Runner(loop_factory=_runner()) as runner:
         runner.run(_main(int(sys.argv[1])))
 

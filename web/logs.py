@@ -13,7 +13,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .logthread import ThreadHandler
+from media.logthread import ThreadHandler
 
 _TRACES = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 """Never with local variables, which structlog shows by default: they hold passwords and what callers said."""
@@ -38,7 +38,10 @@ def configure(*, form: Format = "auto", level: str = "info", pii: bool = False, 
     last: list[Processor] = (
         [_TRACES, structlog.processors.JSONRenderer()]
         if json_lines
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
+        else [
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback),
+        ]
     )
     structlog.configure(
         processors=[
@@ -65,6 +68,28 @@ def configure(*, form: Format = "auto", level: str = "info", pii: bool = False, 
     # They log each request, candidate or statement: far too much for a service that a call center runs all day.
     for noisy in ("aiohttp.access", "aioice", "aiortc", "aiosqlite", "asyncio", "panoramisk"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_no_scanners)
+
+
+def _no_scanners(record: logging.LogRecord) -> bool:
+    """Whoever sends what is no HTTP is answered so; a trace of it at the level of an error tells nobody anything."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__module__ != "aiohttp.http_exceptions"  # by name: commands need no HTTP server
+
+
+def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """What others have sent neither steers a terminal nor begins a line; JSON escapes it by itself."""
+    return {
+        key: value if key in _OF_LINES or not isinstance(value, str) else _shown(value) for key, value in event.items()
+    }
+
+
+_OF_LINES = ("exception", "stack")
+"""Ours, made of many lines."""
+
+
+def _shown(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _without_personal_data(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+from aioice import stun
 
 from media.audiosocket import UUID, encode
 from media.frame import SAMPLES, Frame, to_frame
@@ -393,3 +394,30 @@ async def test_garbage_at_the_browsers_port_does_not_end_the_leg(pool: Pool, eve
         assert pool.alive(leg)
         assert not [event for event in events.seen if isinstance(event, LegDown)]
         await spare.close()
+
+
+async def test_messages_that_stun_cannot_read_end_no_worker(pool: Pool, events: Events) -> None:
+    """The browser's port is read in the ticks of all: what is raised there would be everybody's end."""
+    async with connected(pool) as (_, other), BrowserLeg() as browser:
+        offer = await browser.offer()
+        opened = await pool.open_leg(offer, owner="bert")
+        await browser.accept(opened.answer)
+        await wait_alive(pool, opened.leg)
+        ours, theirs = (re.findall(r"a=ice-(?:ufrag|pwd):(\S+)", sdp) for sdp in (opened.answer, offer))
+        signed = stun.Message(
+            stun.Method.BINDING, stun.Class.REQUEST, attributes={"USERNAME": f"{ours[0]}:{theirs[0]}"}
+        )
+        signed.add_message_integrity(ours[1].encode())  # without a priority, which a new address needs
+        short = bytes.fromhex("000100082112a442") + bytes(12) + bytes.fromhex("0024000200010000")
+        named = bytes([0, 6, 0, len(ours[0]) + 1]) + ours[0].encode() + b":"
+        named = bytes.fromhex("0001") + (len(named) + 11).to_bytes(2) + bytes.fromhex("2112a442") + bytes(12) + named
+        wires = [short, bytes(signed), named + bytes(3) + bytes.fromhex("0024000200010000")]
+        for address, port in re.findall(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+)", opened.answer):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as stranger:
+                for wire in wires:
+                    stranger.sendto(wire, (address, int(port)))
+        await asyncio.sleep(1)
+        assert not [event for event in events.seen if isinstance(event, LegDown)]
+        assert pool.alive(opened.leg)
+        assert pool.alive(other)

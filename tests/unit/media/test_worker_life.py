@@ -5,13 +5,17 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from media import messages as m
 from media.pool import LegDown, Overloaded, PatchDown, Pool, WorkerFailed, WorkerLost
 from media.supervisor import KILL, PING
 from tests.support.browser_leg import BrowserLeg
@@ -43,6 +47,47 @@ def wait_gone(pids: list[int], within: float) -> None:
     while any(running(pid) for pid in pids):
         assert time.monotonic() < end, f"still running: {[pid for pid in pids if running(pid)]}"
         time.sleep(0.05)
+
+
+@contextmanager
+def service() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """One with two workers, and their process ids."""
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVICE], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            pids = [int(pid) for pid in process.stdout.readline().split()]
+            assert len(pids) == 2
+            assert all(running(pid) for pid in pids)
+            yield process, pids
+        finally:
+            process.kill()
+
+
+@contextmanager
+def without_a_core(pid: int) -> Iterator[None]:
+    """The process runs only when nobody else wants its one core, and three others do."""
+    cores = os.sched_getaffinity(0)
+    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    busy = f"import os\nos.sched_setaffinity(0, {{{max(cores)}}})\nprint(flush=True)\nwhile True: pass"
+    with contextlib.ExitStack() as ends:
+        for _ in range(3):
+            one = ends.enter_context(subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE))
+            ends.callback(one.kill)
+            assert one.stdout is not None
+            one.stdout.readline()
+        for task in tasks:
+            os.sched_setaffinity(task, {max(cores)})
+            os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            yield
+        finally:  # at once, as nobody has patience for ever
+            for task in tasks:
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+                    os.sched_setaffinity(task, cores)
 
 
 async def replaced(pool: Pool, old: int) -> None:
@@ -104,6 +149,16 @@ async def test_a_worker_is_not_killed_because_the_service_was_held_up(
     assert "is killed" not in caplog.text
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who waits for a core")
+async def test_a_worker_that_gets_no_core_is_not_killed(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    pid = pool.stats()[0].pid
+    with without_a_core(pid):
+        await asyncio.sleep(3)
+    await asyncio.sleep(1)
+    assert "is killed" not in caplog.text
+    assert pool.stats()[0].pid == pid
+
+
 async def test_a_hanging_worker_is_not_called_alive(pool: Pool) -> None:
     async with connected(pool) as (_, leg):
         os.kill(pool.stats()[0].pid, signal.SIGSTOP)
@@ -153,21 +208,49 @@ async def test_a_worker_that_cannot_start_is_told_at_once() -> None:
             pass
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who waits for a core")
+def test_workers_stay_with_a_service_that_gets_no_core() -> None:
+    with service() as (process, pids):
+        with without_a_core(process.pid):
+            time.sleep(3)
+        time.sleep(1)
+        assert all(running(pid) for pid in pids)
+
+
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 def test_workers_end_with_the_service_or_when_it_freezes(blow: signal.Signals) -> None:
-    root = Path(__file__).parents[3]
-    service = subprocess.Popen(
-        [sys.executable, "-c", SERVICE], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        assert service.stdout is not None
-        pids = [int(pid) for pid in service.stdout.readline().split()]
-        assert len(pids) == 2
-        assert all(running(pid) for pid in pids)
-        service.send_signal(blow)
+    with service() as (process, pids):
+        process.send_signal(blow)
         wait_gone(pids, within=8)
+
+
+async def test_a_log_that_nobody_takes_holds_up_no_worker() -> None:
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)  # as it is for the worker, who shares it
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "media.worker", str(theirs.fileno()), pass_fds=(theirs.fileno(),), stderr=write
+    )
+    theirs.close()
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    try:
+        async with asyncio.timeout(60):
+            writer.write(m.encode(m.Configure(SETTINGS)))
+            assert isinstance(m.decode(await reader.readline()), m.Ready)
+            for request in range(3):
+                writer.write(m.encode(m.OpenLeg(request, "leg", None)))  # type: ignore[arg-type]  # a fault inside
+                assert m.decode(await reader.readline()) == m.Refused(request, "internal-error")
+            writer.write(m.encode(m.Ping(1)))
+            assert isinstance(m.decode(await reader.readline()), m.Pong)
+            writer.close()
+            await process.wait()  # it has something to say at the end too
     finally:
-        service.kill()
-        service.wait()
-        assert service.stdout is not None
-        service.stdout.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(read)
+        os.close(write)

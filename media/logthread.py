@@ -15,9 +15,10 @@ LAST_S = 2.0
 class ThreadHandler(logging.Handler):
     """Formats at once and hands the line to its thread."""
 
-    def __init__(self, stream: TextIO, waiting: int = WAITING) -> None:
+    def __init__(self, stream: TextIO, waiting: int = WAITING, last_s: float = LAST_S) -> None:
         super().__init__()
         self._stream = stream
+        self._last_s = last_s
         self._lines: queue.Queue[str] = queue.Queue(waiting)
         self._lost = 0
         threading.Thread(target=self._write, name="log", daemon=True).start()
@@ -44,7 +45,7 @@ class ThreadHandler(logging.Handler):
 
     def flush(self) -> None:
         """Waits until all is written, but not for ever: at the end of the process."""
-        until = time.monotonic() + LAST_S
+        until = time.monotonic() + self._last_s
         while self._lines.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.005)
 
