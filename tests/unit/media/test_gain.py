@@ -46,9 +46,9 @@ def test_gain_rises_by_8_and_falls_by_24_db_a_second_at_most() -> None:
     state = rows(2)
     steps = []
     before = np.zeros(2)
+    both = np.stack([speech(4, -45), speech(4, -2)]).astype(np.float32)
     for start in range(0, RATE * 4, HOP):
-        quiet, loud = speech(4, -45)[start : start + HOP], speech(4, -2)[start : start + HOP]
-        gain.control(state, np.stack([quiet, loud]).astype(np.float32), np.array([True, True]))
+        gain.control(state, both[:, start : start + HOP], np.array([True, True]))
         now = state[:, gain.LAYOUT["gain"]][:, 0].astype(np.float64)
         steps.append(now - before)
         before = now
