@@ -17,7 +17,9 @@ from .ground import Ground, Lent
 from .legs import Legs
 
 DIAL_S = 5
-"""How long FreeSWITCH tries to reach the media worker."""
+"""How long FreeSWITCH tries to reach the media worker; up to a second less."""
+LATE_S = 0.1
+"""Seconds without an answer of the pulse, in which nobody is heard by the caller, until he has the AI again."""
 _GONE = (
     "no such channel",
     "conference nobody not found",
@@ -118,7 +120,7 @@ async def bring(entry: Entry, preparing: asyncio.Future[Prepared], dialling: asy
 
     FreeSWITCH looks every 20 ms whether the leg has answered, and only then lets it eavesdrop; a speaker aloud at once
     (`wire.originate`). That time is used: while the worker is being called the leg is armed with what puts all right at
-    its end, and as soon as it answers its pulse is dialled and the AI is silenced; in this order, so that FreeSWITCH
+    its end and its pulse is dialled, and as soon as it answers the AI is silenced; in this order, so that FreeSWITCH
     itself misses whoever dies behind the mute, however much of it was read by then. As it reads a command byte by byte,
     what may wait comes after the mute. Raises as `change` does.
     """
@@ -126,14 +128,14 @@ async def bring(entry: Entry, preparing: asyncio.Future[Prepared], dialling: asy
     asked: list[asyncio.Task[None]] = []
     pulsing: asyncio.Task[str] | None = None
     try:
-        with entry.legs.dialling(agent.patch) as coming:
+        with entry.legs.dialling(agent.patch) as coming, entry.legs.dialling(wire.pulse_of(agent.patch)) as beside:
             ready = await preparing
             lent = ready.lent
             await _reached(entry, coming.created, dialling)
             if lent is not None:
                 asked.append(asyncio.create_task(_arm(entry, lent)))
-            await _reached(entry, coming.answered, dialling)
             pulsing = asyncio.create_task(connection.job(pulse, DIAL_S + 1))
+            await _reached(entry, coming.answered, dialling)
             if lent is not None:
                 asked.append(asyncio.create_task(_hold(entry)))
             asked.append(asyncio.create_task(_note(entry, lent)))
@@ -141,6 +143,7 @@ async def bring(entry: Entry, preparing: asyncio.Future[Prepared], dialling: asy
             _check_dialled(entry, await asyncio.shield(dialling))
             if entry.legs.is_unwanted(agent.patch):
                 raise ChannelGone(connection.pbx, agent.patch)
+            await _beats(entry, beside.answered, pulsing)
         if lent is not None and entry.where.here and not await attach.is_right(connection, entry.where):
             await _in_order(entry, *(_silencing(entry) if agent.mode is Mode.TAKEOVER else ()))
         if agent.mode is Mode.WHISPER or ready.late:
@@ -152,6 +155,19 @@ async def bring(entry: Entry, preparing: asyncio.Future[Prepared], dialling: asy
             task.cancel()
         await asyncio.gather(*begun, return_exceptions=True)
     await _finish(entry)
+
+
+async def _beats(entry: Entry, answered: asyncio.Future[None], pulsing: asyncio.Future[str]) -> None:
+    """Until the leg's pulse has answered. Whose worker is late is not heard either: the caller has his AI meanwhile.
+    Raises as `bring` does."""
+    either: list[asyncio.Future[Any]] = [pulsing, answered]
+    await asyncio.wait(either, timeout=LATE_S, return_when=asyncio.FIRST_COMPLETED)
+    late = not answered.done() and not pulsing.done() and entry.agent.mode is Mode.TAKEOVER
+    if late:
+        await entry.connection.api(*ground.audible(entry.where))
+    await _reached(entry, answered, pulsing)
+    if late:
+        await _hold(entry)
 
 
 async def _reached(entry: Entry, step: asyncio.Future[None], dialling: asyncio.Future[str]) -> None:
@@ -221,7 +237,7 @@ async def _hold(entry: Entry) -> None:
             raise _taken(entry, "")
         raise _ended(entry)  # and its own hook has freed the floor
     if muted:
-        _check_silence(entry, muted[0])
+        await _check_silence(entry, muted[0])
 
 
 async def _note(entry: Entry, lent: Lent | None) -> None:
@@ -279,14 +295,18 @@ def _silencing(entry: Entry) -> list[str]:
     return [*mute, ground.deafen(entry.where, entry.agent.patch)] if entry.policy.deaf and not entry.where.own else mute
 
 
-def _check_silence(entry: Entry, muted: str) -> None:
-    if muted.startswith("-"):  # `conference ... relate` says nothing when all is well
-        check(entry.connection.pbx, muted, "engage", entry.where.ai or entry.where.caller)
+async def _check_silence(entry: Entry, muted: str) -> None:
+    if not muted.startswith("-"):  # `conference ... relate` says nothing when all is well
+        return
+    [there] = await entry.connection.api(f"uuid_exists {entry.agent.patch}")
+    if there != "true":  # a leg that hangs up has no variables any more, and still has the floor until its hook has run
+        raise _ended(entry)
+    check(entry.connection.pbx, muted, entry.verb, entry.where.ai or entry.where.caller)
 
 
 async def _silence(entry: Entry) -> None:
     muted, *_ = await entry.connection.api(*_silencing(entry))
-    _check_silence(entry, muted)
+    await _check_silence(entry, muted)
 
 
 async def _settle(entry: Entry) -> None:

@@ -110,6 +110,8 @@ def give_back(ground: Ground, leg: str, lent: Lent) -> str:
     left = f"${{uuid_getvar({caller} takeover_paired_uuid)}}"
     if ground.bug:
         left = f"${{cond(${{regex(${{uuid_buglist({caller})}}|>{ground.bug}<)}} == true ? nobody : {caller})}}"
+    elif ground.topology is Topology.CONFERENCE:
+        left = f"${{cond({_bridged(caller)} == true ? nobody : {left})}}"
     acts.append(f"${{uuid_transfer({left} takeover_fallback XML {CONTEXT})}}")
     return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
 
@@ -129,14 +131,20 @@ def returned(ground: Ground, lent: Lent) -> list[str]:
 
 def watch_the_ai(ground: Ground) -> str:
     """What the PBX does when an AI leaves a conference while an agent speaks: it notes that the caller waits, and leads
-    him to the fallback if the floor is free by then."""
+    him to the fallback if the floor is free by then, and he did not leave himself, to be bridged with somebody else."""
     caller = ground.caller
-    there = f"${{cond(${{uuid_exists(${{hash(select/{CONTEXT}/{caller})}})}} == true ? nobody : {caller})}}"
+    spoken = f"${{uuid_exists(${{hash(select/{CONTEXT}/{caller})}})}}"
+    there = f"${{cond({spoken}{_bridged(caller)} == falsefalse ? {caller} : nobody)}}"
     acts = (
         f"${{uuid_setvar({caller} takeover_paired_uuid {caller})}}",
         f"${{uuid_transfer({there} takeover_fallback XML {CONTEXT})}}",
     )
     return f"uuid_setvar {ground.ai} api_hangup_hook echo {' '.join(acts)}"
+
+
+def _bridged(caller: str) -> str:
+    """``true`` while the caller is bridged with somebody, as nobody in a conference is."""
+    return f"${{uuid_exists(${{uuid_getvar({caller} signal_bond)}})}}"
 
 
 def is_watch(hook: str) -> bool:

@@ -20,7 +20,7 @@ from ..domain.calls import Call, CallId, Mode, PatchId, Topology
 from ..domain.errors import AlreadyTaken, BadValue, ChannelGone, PbxUnavailable, VerbRefused
 from ..domain.events import AgentGone, AiGone, CallGone, PbxEvent, PbxUp, SnapshotTaken
 from ..ports import Endpoint, Engaged
-from . import attach, floor, ground, wire
+from . import attach, floor, parting, wire
 from .admission import admit, recheck
 from .client import Address, Connection, load
 from .entry import DIAL_S, Entry, Policy, bring, change, check, is_gone, joined, now, prepare, renewed
@@ -162,13 +162,11 @@ class FreeSwitchPbx:
                 connection.note(message)
 
     def _take(self, connection: Connection, message: Message) -> list[PbxEvent]:
-        agents = self._state.agents
-        self._state, events = fold(self._state, message, datetime.now(UTC))
+        before = self._state
+        self._state, events = fold(before, message, datetime.now(UTC))
         for event in events:
-            if isinstance(event, CallGone):  # led away by somebody else: no agent of ours goes along
-                ours = [a.patch for a in agents.values() if self._state.id(a.call) == event.call and self._is_ours(a)]
-                if ours and event.why == "transferred":
-                    self._chores.start(floor.kill(connection, ours))
+            if isinstance(event, CallGone) and event.why == "transferred":
+                self._let_go(connection, before, event.call.partition("~")[2], message)
             if isinstance(event, AgentGone):
                 self._tidy(connection, event.call.partition("~")[2])
                 self._given_back[event.call] = asyncio.get_running_loop().time()
@@ -184,6 +182,16 @@ class FreeSwitchPbx:
                     entry = Entry(connection, self._legs, agent, where, self._policy(agent.call), agent.mode)
                     self._chores.start(joined(entry))
         return events
+
+    def _let_go(self, connection: Connection, before: State, caller: str, why: Message) -> None:
+        """A caller led away takes no agent of ours along. Another service's agents are that one's."""
+        agents = [agent for agent in before.agents.values() if agent.call == caller]
+        ours = [agent.patch for agent in agents if self._is_ours(agent)]
+        himself = caller in (why["bridge-a-unique-id"], why["bridge-b-unique-id"], why["unique-id"])
+        if himself and wire.is_id(caller) and (ours or not agents):
+            self._chores.start(parting.let_go(connection, caller, before.ground(caller), ours))
+        elif ours:  # his AI was led away, and he may wait in our dialplan
+            self._chores.start(floor.kill(connection, ours))
 
     def _tidy(self, connection: Connection, caller: str) -> None:
         """Takes the placeholder away with the last agent."""
@@ -259,6 +267,7 @@ class FreeSwitchPbx:
         # In one breath, and in this order: `wire.originate` looks who has the floor.
         preparing = asyncio.create_task(prepare(entry))
         dialling = asyncio.create_task(connection.job(command, DIAL_S + 1))
+        dialling.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
         try:
             await bring(entry, preparing, dialling, pulse)
         except BaseException as fault:  # also a cancellation: a leg that nobody knows of must not stay in the call
@@ -326,16 +335,7 @@ class FreeSwitchPbx:
         caller = wire.allowed("unique id", call.channels.caller_id)
         context, extension = wire.allowed("destination", place).split(",")
         agents = sorted({agent.patch for agent in (*self._state.agents.values(), *self._legs) if agent.call == caller})
-        before, after = await self._parting(connection, caller, agents)
-        answers = await connection.api(
-            *before,
-            f"uuid_setvar {caller} takeover_paired_uuid",  # or the agent's end would lead him to the fallback
-            f"uuid_setvar {caller} transfer_after_bridge",
-            f"uuid_transfer {caller} {extension} XML {context}",
-            *after,
-            *(f"uuid_kill {patch}" for patch in agents),
-        )
-        moved = answers[len(before) + 2]
+        moved = await parting.lead_away(connection, self._state, caller, (context, extension), agents)
         check(self._name, moved, "transfer", caller)
         await connection.send(wire.event("takeover::transferred", call=caller))
         connection.note(Message({"event-name": TRANSFERRED, "takeover-call": caller}))
@@ -354,25 +354,6 @@ class FreeSwitchPbx:
         )
         [answer] = await connection.api(f"{verb} {channel} {digits}@{DIGIT_MS}")
         check(self._name, answer, "send_dtmf", channel)
-
-    async def _parting(self, connection: Connection, caller: str, agents: Sequence[str]) -> tuple[list[str], list[str]]:
-        """What is to be done before and after a transfer, where that alone would not part the caller and his AI.
-        Raises `VerbRefused`."""
-        where = self._state.ground(caller)
-        if where is None or where.topology is Topology.DIALLED:
-            return [], []
-        if not where.own:
-            if not self._state.alone(caller, where.ai):
-                return [], []
-            hooks = [f"uuid_setvar {where.ai} api_hangup_hook"] if agents else []  # ours would lead him to the fallback
-            return hooks, [*hooks, *(ground.end(where) or ())]
-        stop = ground.end(where, await attach.target(connection, where)) if where.bug else ()
-        if stop is None:
-            why = f"FreeSWITCH has no command that ends the AI's media bug ({where.bug}): it would stay with the caller"
-            raise VerbRefused(self._name, "transfer", why)
-        hooks = [f"uuid_setvar {patch} api_hangup_hook" for patch in agents]  # they would act on his new place
-        floors = [f"hash delete_ifmatch/{wire.CONTEXT}/{caller}/{patch}" for patch in agents]
-        return [f"uuid_audio {caller} stop", *stop, *hooks, *floors], []
 
     # ---- how a leg comes into a mode ----
 

@@ -20,9 +20,9 @@ from connector.domain.errors import (
     AlreadyTaken,
     BadValue,
     ChannelGone,
-    PbxError,
     PbxTimeout,
     PbxUnavailable,
+    TakeoverError,
     VerbRefused,
 )
 from connector.domain.events import (
@@ -366,7 +366,7 @@ class FakePbx:
 
     @staticmethod
     def _late(act: Callable[[], object]) -> None:
-        with suppress(PbxError):  # what it was asked for is not possible any more
+        with suppress(TakeoverError):  # what it was asked for is not possible any more
             act()
 
     async def _nothing(self, verb: str, cut: asyncio.Event) -> None:

@@ -57,6 +57,8 @@ class FakeFreeSwitch(EslServer):
         self.commands: list[str] = []
         self.refuses = False
         """Every originate fails, as when no media worker answers."""
+        self.pulse_s = 0.0
+        """After so long a media worker answers a pulse."""
         self._sessions: set[Session] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._numbers = 0
@@ -202,7 +204,8 @@ class FakeFreeSwitch(EslServer):
                 said = self.api(line)
                 if said.startswith("+OK") and "originate" in line:
                     later = asyncio.get_running_loop().call_later
-                    self._timers.append(later(LOOKS_EVERY_S, self._answered, session, job, said))
+                    looks_s = LOOKS_EVERY_S + (self.pulse_s if "&park" in line else 0)
+                    self._timers.append(later(looks_s, self._answered, session, job, said))
                 else:
                     session.write(told("BACKGROUND_JOB", said, **{"Job-UUID": job}))
             case "sendevent":
@@ -346,7 +349,11 @@ class FakeFreeSwitch(EslServer):
         variables = {name: value.strip("'") for name, _, value in (p.partition("=") for p in found[1].split(","))}
         leg = self._create(found[2].replace("sip:", ""), variables, variables["origination_uuid"])
         leg.place = found[3] or "park"
-        self.tell("CHANNEL_ANSWER", leg)
+        if leg.place == "park" and self.pulse_s:
+            later = asyncio.get_running_loop().call_later
+            self._timers.append(later(self.pulse_s, lambda: self.tell("CHANNEL_ANSWER", leg)))
+        else:
+            self.tell("CHANNEL_ANSWER", leg)
         return f"+OK {variables['origination_uuid']}\n"
 
     def _show(self, what: str) -> str:

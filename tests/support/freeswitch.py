@@ -163,10 +163,14 @@ class FsLab:
         self._ended: list[float] = []
         self._callers: dict[str, asyncio.Future[str]] = {}
         self._came = asyncio.Condition()
+        self.pulse_s = 0.0
+        """After so long an agent's phone answers a pulse, as a worker on a busy machine would."""
         self._stack = AsyncExitStack()
         self._linked = AsyncExitStack()
 
     async def _rang(self, call: SipCall) -> None:
+        if call.called.endswith("-pulse"):
+            await asyncio.sleep(self.pulse_s)
         await call.answer()
         async with self._came:
             self.agents[call.called] = call

@@ -19,7 +19,7 @@ from tests.support.opus_codec import opus
 from web.demo.rtp import PCMU, Codec
 from web.demo.sip import SipCall
 
-SETTLED_S, LISTEN_S, WITHIN_S = 0.3, 0.3, 6.0
+SETTLED_S, LISTEN_S, WITHIN_S = 0.3, 0.3, 15.0
 TABLE: dict[Mode, dict[str, set[str]]] = {
     Mode.MONITOR: {"caller": {"ai"}, "ai": {"caller"}, "agent": {"caller", "ai"}},
     Mode.WHISPER: {"caller": {"ai"}, "ai": {"caller", "agent"}, "agent": {"caller", "ai"}},

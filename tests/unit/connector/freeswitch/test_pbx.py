@@ -17,7 +17,7 @@ from connector.freeswitch.pbx import FreeSwitchPbx, FreeSwitchSettings
 from tests.contract.under_test import Follower, followed
 from tests.support.adapter import Patch
 from tests.support.esl_server import Session
-from tests.support.fake_esl import FakeFreeSwitch
+from tests.support.fake_esl import FakeChannel, FakeFreeSwitch
 
 
 @dataclass
@@ -214,6 +214,43 @@ async def test_without_a_pulse_nobody_speaks(site: Site) -> None:
         assert site.fake.ai_audible(call.channels.caller_id)
 
 
+async def test_nobody_is_silenced_before_his_pulse_answers_however_late_that_is(site: Site) -> None:
+    """Until then FreeSWITCH would not miss a worker that stands still; and one that is late loses no takeover."""
+    call = await site.call()
+    caller, endpoint = call.channels.caller_id, patch()
+    site.fake.pulse_s = 0.2
+    tell, heard = site.fake.tell, list[bool]()
+
+    def telling(what: str, channel: FakeChannel | str = "", body: str = "", **headers: str) -> None:
+        tell(what, channel, body, **headers)
+        if what == "CHANNEL_ANSWER" and isinstance(channel, FakeChannel) and channel.uuid != endpoint.uuid:
+            heard.append(site.fake.ai_audible(caller))
+
+    site.fake.tell = telling  # type: ignore[method-assign]
+    await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+    assert heard == [True]
+    assert not site.fake.ai_audible(caller)
+
+
+async def test_a_leg_that_hangs_up_as_it_silences_is_no_call_that_has_ended(site: Site) -> None:
+    """Until its hook has run it has the floor, and no variables any more."""
+    call = await site.call()
+    endpoint = patch()
+    original = site.fake.api
+
+    def dying(line: str) -> str:
+        if line.startswith("expand uuid_audio") and (leg := site.fake.channels.pop(endpoint.uuid, None)) is not None:
+            said = original(line)
+            asyncio.get_running_loop().call_later(0.05, site.fake.api, f"expand {leg.variables['api_hangup_hook']}")
+            return said
+        return original(line)
+
+    site.fake.api = dying  # type: ignore[method-assign]
+    with pytest.raises(VerbRefused, match="the agent leg has ended"):
+        await site.pbx.engage(call, endpoint, Mode.TAKEOVER)
+    assert site.fake.ai_audible(call.channels.caller_id)
+
+
 async def test_a_pulse_is_no_call_and_no_agent_whatever_the_rules_say() -> None:
     async with a_site(ais=(("bot", "^sofia/internal/ai-"), ("any", "pulse"))) as site:
         await site.pbx.engage(await site.call(), patch(), Mode.TAKEOVER)
@@ -289,12 +326,27 @@ async def test_digits_go_to_the_ai(site: Site) -> None:
     assert site.fake.channels[call.channels.ai_id].variables["digits"] == "12#@120"
 
 
-async def test_who_is_led_away_takes_no_agent_along(site: Site) -> None:
-    call = await site.call()
+async def test_who_is_led_away_takes_no_agent_along_and_nothing_that_would_bring_him_back(site: Site) -> None:
+    call = await site.call(transfer_after_bridge="survey:XML:default")
+    caller = site.fake.channels[call.channels.caller_id]
     engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
     person = site.fake._create("sofia/internal/person@127.0.0.1", {})
-    site.fake.bridge(call.channels.caller_id, person.uuid)
+    site.fake.bridge(caller.uuid, person.uuid)
     await site.follower.event(AgentGone, lambda e: e.patch == engaged.patch)
+    assert caller.variables["transfer_after_bridge"] == "survey:XML:default"
+    assert (caller.place, site.fake.hash) == ("", {})
+
+
+async def test_a_caller_whose_ai_is_led_away_waits_for_nobody(site: Site) -> None:
+    """He may wait with the agent in our dialplan by then, and would hear nothing there when that one is gone."""
+    call = await site.call()
+    caller = site.fake.channels[call.channels.caller_id]
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    caller.variables["takeover_paired_uuid"] = caller.uuid
+    person = site.fake._create("sofia/internal/person@127.0.0.1", {})
+    site.fake.bridge(call.channels.ai_id, person.uuid)
+    await site.follower.event(AgentGone, lambda e: e.patch == engaged.patch)
+    assert caller.place == "takeover_fallback"
 
 
 async def test_a_pbx_without_our_dialplan_says_so_until_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
