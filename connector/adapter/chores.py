@@ -22,6 +22,7 @@ class Chores:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that was ended before its first step has not been begun
 
     async def end(self) -> None:
         """Cancels all work and waits for its end."""

@@ -32,10 +32,11 @@ async def stay_connected(
     it was a good one. `because` is told why there is no connection, before `PbxDown` is."""
     told, pause = "", BACKOFF_S[0]
     while True:
-        why, longest = "the session ended", BACKOFF_S[1]
+        why, longest, shown_up = "the session ended", BACKOFF_S[1], False
         try:
             async with aclosing(session()) as events:
                 async for event in events:
+                    shown_up = True
                     yield event
                     if isinstance(event, SnapshotTaken):
                         told, pause = "", BACKOFF_S[0]
@@ -47,9 +48,11 @@ async def stay_connected(
         except PbxError as fault:
             why = str(fault)
         because(why)
-        if why != told:
+        news = why != told
+        if news:
             told = why
             log.warning("pbx.down", pbx=pbx, why=why)
+        if news or shown_up:
             yield PbxDown(pbx, why)
         await asyncio.sleep(pause)
         pause = min(pause * 2, longest)

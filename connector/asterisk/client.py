@@ -205,6 +205,8 @@ class Connection:
             await asyncio.wait([request.future], timeout=seconds)
         finally:
             protocol.responses.pop(request.id, None)
+            if request.future.done():
+                request.future.exception()  # seen: who asked may have been cancelled in the moment of the loss
         if not request.future.done():
             raise PbxTimeout(self.pbx, str(action["Action"]), seconds)
         return request.future.result()

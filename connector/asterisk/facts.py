@@ -108,8 +108,8 @@ class State:
         return call_id(self.pbx, caller)
 
     def call_of_ai(self, channel: str) -> str:
-        """The caller whose AI this channel is, or nothing."""
-        return next((caller for caller, call in self.calls.items() if call.ai == channel), "")
+        """The caller whose AI this channel is, or nothing; some events name no channel, and some calls have no AI's."""
+        return next((caller for caller, call in self.calls.items() if call.ai == channel), "") if channel else ""
 
     def speaker(self, caller: str) -> Agent | None:
         """Who speaks in this caller's call."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from ..adapter.guards import decoded
 from ..adapter.watchers import Watchers
-from ..domain.calls import Mode
 from ..domain.errors import AlreadyTaken, ChannelGone, VerbRefused
 from ..ports import Engaged
 from .facts import Agent, uuid_in
@@ -16,21 +15,27 @@ from .wire import Message
 CONFIRM_S = 6.0
 """More than the 5 s that Asterisk tries to reach the media worker."""
 GONE_S = 2.0
+DIALLED_S = 9.0
+"""For how long a leg may still come: what Asterisk may take to accept it, and to reach the worker. Said nothing until
+then, it was refused after we had given up waiting for that."""
 _HEARD = ("UserEvent", "OriginateResponse", "Newchannel", "Rename", "Hangup")
 
 Heard = asyncio.Queue[Message | None]
 """What is said about one patch, in order; None when the connection is lost."""
 
 
+class Order:
+    """One sending of a leg into a mode; two into the same mode are not the same."""
+
+
 class Legs:
     """Agent legs by their patch. `hear` sees every event at once, long before the state takes it in its turn."""
 
     def __init__(self, pbx: str) -> None:
-        self.modes: dict[str, Mode] = {}
-        """The mode each patch of ours was last sent to."""
         self._pbx = pbx
         self._names: dict[str, str] = {}
-        self._dialling: set[str] = set()
+        self._dialling: dict[str, float] = {}  # until when, in the loop's time
+        self._orders: dict[str, Order] = {}
         self._watchers: Watchers[Message] = Watchers(pbx)
 
     def hear(self, message: Message) -> None:
@@ -40,14 +45,14 @@ class Legs:
         patch = uuid_in(message["agent"] or message["channel"])
         match message.event:
             case "OriginateResponse":
-                self._dialling.discard(patch)
+                self._dialling.pop(patch, None)
             case "Newchannel" if patch:
                 self._names[patch] = message["channel"]
             case "Rename" if patch in self._names:
                 self._names[patch] = message["newname"]
             case "Hangup":
                 self._names.pop(patch, None)
-                self.modes.pop(patch, None)
+                self._orders.pop(patch, None)
         self._watchers.tell(patch, message)
 
     def present(self, agents: Iterable[Agent]) -> None:
@@ -60,18 +65,30 @@ class Legs:
         self._dialling.clear()
         self._watchers.lost()
 
-    def dial(self, patch: str, mode: Mode) -> None:
+    def dial(self, patch: str) -> None:
         """The leg is being originated: until AMI answers, its channel may still come."""
-        self._dialling.add(patch)
-        self.modes[patch] = mode
+        self._dialling[patch] = asyncio.get_running_loop().time() + DIALLED_S
+
+    def order(self, patch: str) -> Order:
+        """The leg is being sent into a mode, which ends what an earlier order was followed by."""
+        made = self._orders[patch] = Order()
+        return made
+
+    def stands(self, patch: str, order: Order) -> bool:
+        """Whether the leg has been sent nowhere else since, nor out."""
+        return self._orders.get(patch) is order
+
+    def leave(self, patch: str) -> None:
+        """The leg is being sent out."""
+        self._orders.pop(patch, None)
 
     def forget(self, patch: str) -> None:
         """The leg will not come, or has gone."""
-        self._dialling.discard(patch)
-        self.modes.pop(patch, None)
+        self._dialling.pop(patch, None)
+        self._orders.pop(patch, None)
 
     def dialling(self, patch: str) -> bool:
-        return patch in self._dialling
+        return self._dialling.get(patch, 0.0) > asyncio.get_running_loop().time()
 
     def find(self, engaged: Engaged) -> str:
         """The leg's channel name as of now; empty when there is none yet."""

@@ -21,7 +21,7 @@ from .admission import admit, recheck
 from .client import Address, Connection
 from .facts import PAIRED, State
 from .joins import JoinStats, heal
-from .legs import Legs
+from .legs import Legs, Order
 from .resync import VARIABLES, resync
 from .translate import TRANSFERRED, fold
 from .wire import Message
@@ -109,6 +109,8 @@ class AsteriskPbx:
                 self._state, snapshot = await self._read(connection)
                 self._look_after(connection, self._state.calls, before)
                 self._legs.present(self._state.agents.values())
+                for caller in self._state.calls:
+                    self._look_where(connection, caller)
                 for fact in snapshot.events:
                     if isinstance(fact, CallChanged):
                         self._look_at(connection, fact.call)
@@ -157,14 +159,18 @@ class AsteriskPbx:
         if message["userevent"] == "TakeoverCall" and message["uniqueid"] in self._state.hooks:
             self._chores.start(looks.inline_ai(connection, self._now, message["uniqueid"]))
         if message.event == "BridgeLeave" and message["uniqueid"] in self._state.calls:
-            for channel, agent in self._state.agents.items():
-                if agent.call == message["uniqueid"] and agent.mode.speaks and agent.instance == self._instance:
-                    self._chores.start(looks.led_away(connection, self._now, channel))
+            self._look_where(connection, message["uniqueid"])
         return events
 
     def _look_at(self, connection: Connection, call: Call) -> None:
         if call.channels.caller.startswith("PJSIP/") and call.channels.ai.startswith("PJSIP/"):
             self._chores.start(looks.how_it_talks(connection, self._now, call.channels.caller_id))
+
+    def _look_where(self, connection: Connection, caller: str) -> None:
+        """Sees to it that no agent of ours stays with the AI alone."""
+        for channel, agent in self._state.agents.items():
+            if agent.call == caller and agent.mode.speaks and agent.instance == self._instance:
+                self._chores.start(looks.led_away(connection, self._now, channel))
 
     def _look_after(self, connection: Connection, callers: Iterable[str], before: State) -> None:
         """Sees to it that no caller stays alone in the bridge in which AI and agent were with him before."""
@@ -231,14 +237,15 @@ class AsteriskPbx:
             CONNECT_MS,
         )
         with self._legs.watch(patch) as heard:
-            self._legs.dial(patch, mode)
+            self._legs.dial(patch)
+            order = self._legs.order(patch)
             answer = await connection.ask(action)
             if not answer.ok:
                 self._legs.forget(patch)
                 raise VerbRefused(self._name, "engage", answer["message"] or "no reason given")
             engaged = await self._legs.confirmed(heard, Engaged(call.id, patch, "", mode), "engage")
-        self._guard_join(connection, engaged, (caller, ai))
-        self._send_away(connection, engaged, call.ai.name, ai)
+        self._guard_join(connection, engaged, order, (caller, ai))
+        self._send_away(connection, engaged, order, call.ai.name, ai)
         return engaged
 
     async def switch(self, engaged: Engaged, mode: Mode) -> Engaged:
@@ -249,13 +256,13 @@ class AsteriskPbx:
         if tracked is not None and tracked.paired:
             raise VerbRefused(self._name, "switch", PAIRED)
         with self._legs.watch(engaged.patch) as heard:
-            self._legs.modes[engaged.patch] = mode
+            order = self._legs.order(engaged.patch)
             await self._do(wire.redirect(channel, wire.AGENT_CONTEXT, mode.value), "switch", channel)
             changed = await self._legs.confirmed(heard, replace(engaged, channel=channel, mode=mode), "switch")
         if tracked is not None:
             legs = (self._named(engaged.call.partition("~")[2], ""), self._named(tracked.ai, ""))
-            self._guard_join(connection, changed, legs)
-            self._send_away(connection, changed, tracked.ai_name, legs[1])
+            self._guard_join(connection, changed, order, legs)
+            self._send_away(connection, changed, order, tracked.ai_name, legs[1])
         return changed
 
     async def renew(self, engaged: Engaged) -> None:
@@ -267,7 +274,7 @@ class AsteriskPbx:
         """See `ports.Pbx`. Where the leg is still being dialled, it is hung up as soon as it is there."""
         connection = self._live()
         patch = engaged.patch
-        self._legs.modes.pop(patch, None)
+        self._legs.leave(patch)
         with self._legs.watch(patch) as heard:
             channel = self._legs.find(engaged)
             while channel or self._legs.dialling(patch):
@@ -327,26 +334,26 @@ class AsteriskPbx:
         noted = self._state.channels.get(channel)
         return noted.name if noted else otherwise
 
-    def _guard_join(self, connection: Connection, engaged: Engaged, legs: Sequence[str]) -> None:
+    def _guard_join(self, connection: Connection, engaged: Engaged, order: Order, legs: Sequence[str]) -> None:
         if not engaged.mode.speaks:
             return
 
         async def again() -> bool:
-            if self._legs.modes.get(engaged.patch) is not engaged.mode:
+            if not self._legs.stands(engaged.patch, order):
                 return False  # it has been released, or sent elsewhere, which is a new join with its own guard
             log.info("pbx.join-stalled", pbx=self._name, call=engaged.call, patch=engaged.patch)
             return (await connection.ask(wire.redirect(engaged.channel, wire.AGENT_CONTEXT, engaged.mode.value))).ok
 
         self._chores.start(heal(connection, legs, again, self.joins))
 
-    def _send_away(self, connection: Connection, engaged: Engaged, name: str, ai: str) -> None:
+    def _send_away(self, connection: Connection, engaged: Engaged, order: Order, name: str, ai: str) -> None:
         """Hangs up an AI that is not to wait for the end of a takeover; caller and agent go on as when it dies."""
         if engaged.mode is not Mode.TAKEOVER or name not in self._settings.hung_up or not ai:
             return
 
         async def send_away() -> None:
             await asyncio.sleep(JOINED_S)
-            if self._legs.modes.get(engaged.patch) is Mode.TAKEOVER:  # it may be over already
+            if self._legs.stands(engaged.patch, order):  # it may be over already
                 await connection.ask(wire.hangup(ai))
 
         self._chores.start(send_away())

@@ -13,7 +13,8 @@ from ..adapter.tables import mode_of, nameless, recognised
 from ..domain.calls import PatchId, Topology
 from ..domain.events import AgentPresent, CallChanged, SnapshotTaken
 from .facts import Agent, AiLeg, Channel, Hook, State, Tracked, known, uuid_in
-from .translate import inline, pair, present, seen, show_all, topology_of
+from .steps import present, seen, show_all
+from .translate import inline, pair, topology_of
 from .wire import Message
 
 VARIABLES = (
@@ -120,7 +121,9 @@ def _with_memory(before: State, state: State, rows: Sequence[Message]) -> dict[s
         if caller in calls or not (paired or caller in before.calls):
             continue
         was = before.calls.get(caller) or Tracked("", nameless(state.rules), "", Topology.DIALLED, None)
-        calls[caller] = replace(was, ai="", left=True, paired=paired)
+        there = was.ai in state.ais and not any(call.ai == was.ai for call in calls.values())
+        # An AI that is there and with nobody else is his, wherever he was led meanwhile.
+        calls[caller] = was if there else replace(was, ai="", left=True, paired=paired)
     return calls
 
 

@@ -1,7 +1,7 @@
 """AMI events to domain events: a fold over frozen state. Pure; the clock comes in as an argument.
 
-Handlers note facts and never guess: a call appears when its AI is in one bridge with somebody, a mode is what our
-dialplan's UserEvents say, and every UserEvent is believed only about the channel that raised it.
+Handlers note facts and never guess: a call appears when its AI is in one bridge with somebody. What our dialplan says
+is in `userevents`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,38 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from ..adapter.guards import decoded
-from ..adapter.tables import drop, mode_of, nameless, put, recognised
-from ..domain.calls import PatchId, Topology
-from ..domain.events import (
-    AgentGone,
-    AgentPresent,
-    AgentRefused,
-    AiGone,
-    CallChanged,
-    CallGone,
-    Dtmf,
-    FellBack,
-    HumanAsked,
-    PbxEvent,
-    Talking,
-)
-from .facts import (
-    Agent,
-    AiLeg,
-    Channel,
-    Hook,
-    State,
-    Tracked,
-    born,
-    call_of,
-    known,
-    uuid_in,
-    with_call,
-)
+from ..adapter.tables import drop, nameless, put, recognised
+from ..domain.calls import Topology
+from ..domain.events import Dtmf, PbxEvent, Talking
+from .facts import AiLeg, State, Tracked, known, uuid_in, with_call
+from .steps import Step, agent_gone, ai_gone, call_gone, present, seen, show, show_all
+from .userevents import transferred, user_event
 from .wire import Message
-
-Step = tuple[State, list[PbxEvent]]
 
 PROBED, FITNESS, TRANSFERRED, INLINE = "*probed", "*fitness", "*transferred", "Status"
 
@@ -49,40 +24,6 @@ def fold(state: State, message: Message, at: datetime) -> Step:
     """What one event changes. `at` is when it came. Events that mean nothing here change nothing."""
     handler = _HANDLERS.get(message.event)
     return handler(state, message, at) if handler else (state, [])
-
-
-def seen(state: State, m: Message, at: datetime, prefix: str = "") -> State:
-    """Notes a channel that an event names, when it is new."""
-    channel = m[prefix + "uniqueid"]
-    if not channel or channel in state.channels:
-        return state
-    noted = Channel(
-        id=channel,
-        name=m[prefix + "channel"],
-        number=known(m[prefix + "calleridnum"]),
-        caller_name=known(m[prefix + "calleridname"]),
-        since=born(channel, at),
-    )
-    return replace(state, channels=put(state.channels, channel, noted))
-
-
-def show(state: State, caller: str) -> Step:
-    """Tells a call when it is not as it was last told."""
-    if caller not in state.calls or caller not in state.channels:
-        return state, []
-    call = call_of(state, caller)
-    if call == state.calls[caller].shown:
-        return state, []
-    return with_call(state, caller, replace(state.calls[caller], shown=call)), [CallChanged(call)]
-
-
-def show_all(state: State) -> Step:
-    """Tells every call that is not as it was last told."""
-    events: list[PbxEvent] = []
-    for caller in list(state.calls):
-        state, more = show(state, caller)
-        events += more
-    return state, events
 
 
 def _probed(state: State, m: Message, _at: datetime) -> Step:
@@ -141,12 +82,12 @@ def _hangup(state: State, m: Message, _at: datetime) -> Step:
     channel = m["uniqueid"]
     events: list[PbxEvent] = []
     if channel in state.agents:
-        state, events = _agent_gone(state, channel, "hangup")
+        state, events = agent_gone(state, channel, "hangup")
     if caller := state.call_of_ai(channel):
-        state, more = _ai_gone(state, caller, paired=state.speaker(caller) is not None)
+        state, more = ai_gone(state, caller, paired=state.speaker(caller) is not None)
         events += more
     if channel in state.calls:
-        state, more = _call_gone(state, channel, "hangup")
+        state, more = call_gone(state, channel, "hangup")
         events += more
     state = replace(
         state,
@@ -198,7 +139,7 @@ def _bridge_enter(state: State, m: Message, at: datetime) -> Step:
     state, events = pair(state, m["bridgeuniqueid"], topology, at)
     tracked = state.calls.get(channel)
     if tracked is not None and tracked.left and not tracked.paired and channel not in state.agents:
-        state, more = _call_gone(state, channel, "transferred")  # it talks to somebody else now
+        state, more = call_gone(state, channel, "transferred")  # it talks to somebody else now
         events += more
     return state, events
 
@@ -233,7 +174,7 @@ def pair(state: State, bridge: str, topology: Topology, at: datetime) -> Step:
         else:
             continue
         if before:
-            state, more = _call_gone(state, before, "transferred")
+            state, more = call_gone(state, before, "transferred")
             events += more
         tracked = state.calls.get(caller)
         fresh = Tracked(ai, leg.name, leg.ref, topology, tracked.answered_at if tracked else at)
@@ -252,101 +193,8 @@ def _transfer(state: State, m: Message, _at: datetime) -> Step:
     for channel in (m["transfereruniqueid"], m["transfereeuniqueid"]):
         caller = channel if channel in state.calls else state.call_of_ai(channel)
         if caller and not state.calls[caller].left:
-            return _call_gone(state, caller, "transferred")
+            return call_gone(state, caller, "transferred")
     return state, []
-
-
-def _ai_gone(state: State, caller: str, paired: bool) -> Step:
-    tracked = replace(state.calls[caller], ai="", left=True, paired=paired)
-    state = replace(with_call(state, caller, tracked), ais=drop(state.ais, state.calls[caller].ai))
-    state, events = show(state, caller)
-    return state, [AiGone(state.id(caller), paired), *events]
-
-
-def _call_gone(state: State, caller: str, why: str) -> Step:
-    return replace(state, calls=drop(state.calls, caller)), [CallGone(state.id(caller), why)]
-
-
-# ---- what our dialplan says ----
-
-
-def _user_event(state: State, m: Message, at: datetime) -> Step:
-    handler = _USER_EVENTS.get(m["userevent"])
-    return handler(state, m, at) if handler and m["uniqueid"] else (state, [])
-
-
-def _registered(state: State, m: Message, at: datetime) -> Step:
-    caller = m["uniqueid"]
-    if m["id"] != caller:
-        return state, []
-    state = seen(state, m, at)
-    waits = caller not in state.calls
-    hook = Hook(m["tenant"], m["queue"], m["airef"], m["recording"], waits)
-    return show(replace(state, hooks=put(state.hooks, caller, hook)), caller)
-
-
-def _marked(state: State, m: Message, at: datetime) -> Step:
-    return replace(seen(state, m, at), marks=state.marks | {m["uniqueid"]}), []
-
-
-def present(state: State, agent: Agent) -> AgentPresent:
-    """Tells an agent leg that the PBX has confirmed."""
-    return AgentPresent(state.id(agent.call), agent.patch, agent.channel, agent.instance, agent.mode, agent.name)
-
-
-def _mode(state: State, m: Message, at: datetime) -> Step:
-    channel, patch, mode = m["uniqueid"], uuid_in(m["agent"]), mode_of(m["mode"])
-    if m["agent"] != m["channel"] or not patch or mode is None or m["uid"] not in state.calls:
-        return state, []
-    state = seen(state, m, at)
-    agent = Agent(m["uid"], PatchId(patch), m["agent"], m["instance"], mode, decoded(m["name"]))
-    state = replace(state, agents=put(state.agents, channel, agent))
-    return state, [present(state, agent)]
-
-
-def _refused(state: State, m: Message, _at: datetime) -> Step:
-    patch, mode = uuid_in(m["agent"]), mode_of(m["mode"])
-    if m["agent"] != m["channel"] or not patch or mode is None:
-        return state, []
-    return state, [AgentRefused(state.id(m["uid"]), PatchId(patch), mode, m["reason"], m["by"], mode_of(m["was"]))]
-
-
-def _ended(state: State, m: Message, _at: datetime) -> Step:
-    return _agent_gone(state, m["uniqueid"], m["why"] or "hangup") if m["uniqueid"] in state.agents else (state, [])
-
-
-def _agent_gone(state: State, channel: str, why: str) -> Step:
-    agent = state.agents[channel]
-    state = replace(state, agents=drop(state.agents, channel))
-    events: list[PbxEvent] = [AgentGone(state.id(agent.call), agent.patch, why)]
-    tracked = state.calls.get(agent.call)
-    if tracked is not None and tracked.paired and state.speaker(agent.call) is None:
-        state, more = show(with_call(state, agent.call, replace(tracked, paired=False)), agent.call)
-        events += more
-    return state, events
-
-
-def _fallback(state: State, m: Message, _at: datetime) -> Step:
-    caller = m["uniqueid"]
-    tracked = state.calls.get(caller)
-    if tracked is None:
-        return state, []
-    state, events = show(with_call(state, caller, replace(tracked, left=True, paired=False)), caller)
-    return state, [FellBack(state.id(caller)), *events]
-
-
-def _transferred(state: State, m: Message, _at: datetime) -> Step:
-    caller = m["uniqueid"]
-    return _call_gone(state, caller, "transferred") if caller in state.calls else (state, [])
-
-
-def _human(state: State, m: Message, _at: datetime) -> Step:
-    """Urgency cannot be forged: the dialplan may ask for any priority, but only for the caller that runs in it."""
-    if (caller := m["uniqueid"]) not in state.calls:
-        return state, []
-    priorities: tuple[Literal["urgent", "emergency"], ...] = ("urgent", "emergency")
-    asked = next((priority for priority in priorities if priority == m["urgency"]), None)
-    return state, [HumanAsked(state.id(caller), m["reason"], asked or "normal")]
 
 
 # ---- what the parties do ----
@@ -383,23 +231,13 @@ _HANDLERS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
     "BridgeEnter": _bridge_enter,
     "BridgeLeave": _bridge_leave,
     "BlindTransfer": _transfer,
-    "UserEvent": _user_event,
+    "UserEvent": user_event,
     "DTMFEnd": _dtmf,
     "ChannelTalkingStart": _talking,
     "ChannelTalkingStop": _talking,
     # Not from AMI: what the adapter looked up, put in the same queue so that there is one order of things.
     PROBED: _probed,
     FITNESS: _fitness,
-    TRANSFERRED: _transferred,
+    TRANSFERRED: transferred,
     INLINE: inline,
-}
-_USER_EVENTS: Mapping[str, Callable[[State, Message, datetime], Step]] = {
-    "TakeoverCall": _registered,
-    "TakeoverAi": _marked,
-    "TakeoverMode": _mode,
-    "TakeoverRefused": _refused,
-    "TakeoverEnded": _ended,
-    "TakeoverFallback": _fallback,
-    "TakeoverHuman": _human,
-    "TakeoverTransfer": _transferred,
 }

@@ -379,6 +379,8 @@ class FakeAsterisk(FakeAmi):
         self.say(_response(action, Message="Channel Hungup"))
         if leg is call.caller:
             self.caller_hangs_up(call)
+        elif leg is call.ai:
+            self.ai_hangs_up(call)
         else:
             self._leave(call, leg, "hangup")
         return None

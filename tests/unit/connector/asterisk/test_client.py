@@ -1,6 +1,7 @@
 """The AMI client against a server that misbehaves: one test per trap."""
 
 import asyncio
+import gc
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -145,6 +146,22 @@ async def test_a_cancelled_request_leaves_nothing_behind(fake: FakeAmi) -> None:
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         assert ami._protocol.responses == {}
+
+
+async def test_a_loss_in_the_moment_of_a_cancellation_is_not_reported_as_unseen(fake: FakeAmi) -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with connection(fake) as ami:
+        fake.answers["Getvar"] = lambda _: None
+        asking = asyncio.create_task(ami.ask(wire.getvar("PJSIP/caller-1", "X")))
+        await fake.action("Getvar")
+        ami.lose("a test")
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        del asking
+    gc.collect()
+    assert reported == []
 
 
 async def test_a_list_that_is_refused_ends_at_once(fake: FakeAmi) -> None:

@@ -294,6 +294,25 @@ async def test_release_overtakes_an_engage_that_has_not_answered(site: Site) -> 
     assert site.fake.audible[fake_call.caller.uniqueid]
 
 
+async def test_release_of_a_leg_that_was_refused_too_late_is_done_in_the_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legs, "GONE_S", 0.1)
+    monkeypatch.setattr(legs, "DIALLED_S", 0.3)
+    _, call = await site.call()
+    site.fake.answers["Originate"] = lambda _: None
+    endpoint = fresh()
+    engaging = asyncio.create_task(site.pbx.engage(call, endpoint, Mode.TAKEOVER))
+    originate = await site.fake.action("Originate")
+    engaging.cancel()  # as a timeout does
+    site.fake.say(refusal(originate, "Permission denied"))
+    wanted = Engaged(call.id, PatchId(endpoint.uuid), "", Mode.TAKEOVER)
+    with pytest.raises(PbxTimeout):
+        await site.pbx.release(wanted)
+    await asyncio.sleep(0.3)
+    await site.pbx.release(wanted)
+
+
 async def test_release_of_a_leg_that_could_not_be_connected_is_done(site: Site) -> None:
     _, call = await site.call()
     site.fake.answers["Originate"] = lambda action: [
@@ -473,6 +492,31 @@ async def test_after_a_loss_the_truth_is_read_again(site: Site) -> None:
     await site.pbx.switch(engaged, Mode.MONITOR)
 
 
+async def test_a_caller_who_was_led_away_during_a_loss_leaves_no_agent_with_the_ai(site: Site) -> None:
+    fake_call, call = await site.call()
+    engaged = await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+    site.fake.cut()
+    await site.adapter.kind(PbxDown)
+    fake_call.caller.bridge = "elsewhere"
+    action = await site.fake.action("Hangup")
+    assert action.get("Channel") == engaged.channel
+    assert site.adapter.calls()[call.id].modes[0].why == ""  # the AI has not left
+
+
+async def test_a_loss_parts_no_agent_from_the_caller(site: Site) -> None:
+    _, first = await site.call()
+    paired, second = await site.call()
+    for call in (first, second):
+        await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+    site.fake.ai_hangs_up(paired)
+    await site.adapter.kind(AiGone)
+    mark = len(site.adapter.events)
+    site.fake.cut()
+    await site.adapter.kind(SnapshotTaken, since=mark)
+    await asyncio.sleep(looks.SETTLE_S + 0.2)
+    assert site.fake.count("Hangup") == 0
+
+
 async def test_a_half_open_link_ends_in_down_and_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connected, "PING_EVERY_S", 0.05)
     monkeypatch.setattr(client, "PING_DEADLINE_S", 0.1)
@@ -556,6 +600,25 @@ async def test_the_cure_never_undoes_a_later_wish(site: Site) -> None:
     await site.pbx.release(engaged)
     await asyncio.sleep(0.3)
     assert site.fake.count("Redirect") == 2
+
+
+async def test_an_ai_is_sent_away_only_by_the_takeover_that_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pbx_module, "JOINED_S", 0.2)
+    async with FakeAsterisk() as fake, following(adapter_for(fake, hung_up=frozenset({"bot"}))) as adapter:
+        await adapter.kind(SnapshotTaken)
+        site = Site(fake, adapter)
+        _, call = await site.call()
+        engaged = await site.pbx.engage(call, fresh(), Mode.TAKEOVER)
+        engaged = await site.pbx.switch(engaged, Mode.MONITOR)
+        redirect = fake.answers["Redirect"]
+        fake.answers["Redirect"] = lambda _: None
+        again = asyncio.create_task(site.pbx.switch(engaged, Mode.TAKEOVER))
+        held = await fake.action("Redirect", 2)
+        await asyncio.sleep(0.3)
+        assert fake.count("Hangup") == 0  # caller and AI talk to each other
+        redirect(held)
+        await again
+        assert (await fake.action("Hangup")).get("Channel") == call.channels.ai
 
 
 async def test_the_check_does_not_hold_up_the_engagement(site: Site) -> None:

@@ -387,6 +387,13 @@ def test_a_blind_transfer_ends_the_call_with_this_ai(by: int) -> None:
     assert run(talking_to_ai(), [m("BlindTransfer", result="Fail", **transfer)])[1] == []
 
 
+def test_a_blind_transfer_of_somebody_else_ends_no_call() -> None:
+    """Asterisk names no transferee where three or more are in the bridge."""
+    inline = m("Status", **channel(4), application="AudioSocket", data=f"{PATCH},127.0.0.1:9093")
+    state, _ = run(talking_to_ai(), [inline])
+    assert run(state, [m("BlindTransfer", result="Success", transfereruniqueid="1700000000.7")])[1] == []
+
+
 def test_a_merge_hands_the_ai_to_the_caller_who_is_in_its_bridge_now() -> None:
     """An attended transfer: somebody called the AI and then joined a customer to it."""
     state, _ = run(talking_to_ai(), [*dial(5, 6, "bob", "PJSIP/bob-6")])
