@@ -4,7 +4,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from .calls import Call
+from .calls import Call, Mode
+from .errors import NotAllowed
 
 ActorRole = Literal["ai", "agent", "supervisor", "admin", "metrics"]
 """``metrics`` is for a monitoring system's token: it may read figures, and nothing else."""
@@ -104,6 +105,13 @@ def may(actor: Actor, act: Act, call: Call | None = None) -> Allowed | Denied:
     if not _covers(actor.queues, call.queue):
         return Denied(f"You are not in the queue {call.queue!r}.")
     return Allowed()
+
+
+def demand(actor: Actor, act: Act | Mode, call: Call | None = None) -> None:
+    """`may`, as an error: raises `NotAllowed`. To be in a mode is an act."""
+    decision = may(actor, act, call)  # type: ignore[arg-type]  # every mode's name is an act
+    if isinstance(decision, Denied):
+        raise NotAllowed(act, decision.reason)
 
 
 def _covers(names: AbstractSet[str], name: str) -> bool:

@@ -26,22 +26,27 @@ from enum import Enum, auto
 from typing import assert_never
 
 from .calls import Mode, Phase
+from .commands import ClosePatch, Command, Engage, GiveBack, Prepare, SwitchTo, Verify, Wait
+from .inputs import (
+    AgentLeft,
+    AiLeft,
+    CallerLeft,
+    Change,
+    Done,
+    Due,
+    Input,
+    Leave,
+    Lost,
+    PatchLost,
+    PbxLost,
+    Prepared,
+    Refused,
+    Seen,
+)
+from .reasons import AGENT_GONE, AI_FALLBACK, REFUSED, STORE_UNAVAILABLE, UNSEEN
 
 GIVE_BACK_TRIES = 3
 """Refusals of giving back before the patch is closed instead."""
-
-RELEASED = "released"
-AI_FALLBACK = "ai-fallback"
-"""The AI had left, and then the agent's leg: the PBX leads the caller through its fallback."""
-AGENT_GONE = "agent-gone"
-"""The agent's leg left by itself and the PBX gave the call back to the AI. Gives way to any better reason."""
-UNSEEN = "unseen"
-"""The same, while we were not connected to the PBX."""
-CALLER_HANGUP = "caller-hangup"
-DEADMAN = "deadman"
-PBX_UNAVAILABLE = "pbx-unavailable"
-STORE_UNAVAILABLE = "store-unavailable"
-REFUSED = "refused"
 
 
 class Doing(Enum):
@@ -81,179 +86,6 @@ class State:
     why: str = ""
     """Why it is leaving or has ended."""
 
-
-# Commands
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Put the intent on record and, with `patch`, open the patch; both at once. Answer: `Prepared`, `Refused`."""
-
-    seq: int
-    mode: Mode
-    patch: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Engage:
-    """Bring the patch into the call. With `emergency` the intent goes to the reserve first."""
-
-    seq: int
-    mode: Mode
-    emergency: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchTo:
-    """Change the mode. With `emergency` the intent goes to the reserve first."""
-
-    seq: int
-    mode: Mode
-    emergency: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Read from the PBX in which mode the patch is in the call. Answer: `Seen`, `Lost`."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBack:
-    """Take the agent out and make the AI audible. Never waits for the store longer than a moment."""
-
-    seq: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClosePatch:
-    """Close our end of the patch: the PBX's own fail-safe makes the AI audible."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Come back with `Due` after the retry interval."""
-
-    seq: int
-
-
-Command = Prepare | Engage | SwitchTo | Verify | GiveBack | ClosePatch | Wait
-
-
-# Inputs
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The agent wants another mode."""
-
-    mode: Mode
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The agent leaves, or must: `released`, `no-microphone`, `worker-lost`, `taken-over-by-supervisor`, ..."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Answer to `Prepare`; `recorded` is false when the store failed."""
-
-    seq: int
-    recorded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The command was carried out and confirmed."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The command was refused and had no effect."""
-
-    seq: int
-    why: str = REFUSED
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """No answer (timeout, connection lost): whether the command had an effect is unknown."""
-
-    seq: int
-    why: str = PBX_UNAVAILABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The time asked for by `Wait` is over."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The PBX's truth: the patch is in the call in this mode, or (None) not at all.
-
-    `seq` is the number of the `Verify` it answers, or None in a snapshot taken after a reconnection.
-    """
-
-    seq: int | None
-    mode: Mode | None
-
-
-@dataclass(frozen=True, slots=True)
-class PbxLost:
-    """The connection to the PBX is lost; the call goes on there without us."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallerLeft:
-    """The caller is not in this call any more: hung up, transferred, or gone unseen."""
-
-    why: str = CALLER_HANGUP
-
-
-@dataclass(frozen=True, slots=True)
-class AiLeft:
-    """The AI's leg ended while caller (and agent) stay."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentLeft:
-    """The PBX says that our patch has left the call; with it went any mute."""
-
-    why: str = AGENT_GONE
-
-
-@dataclass(frozen=True, slots=True)
-class PatchLost:
-    """The PBX closed the patch: it has refused or hung up the agent's leg, or the call is over."""
-
-
-Input = (
-    Change
-    | Leave
-    | PatchLost
-    | Prepared
-    | Done
-    | Refused
-    | Lost
-    | Due
-    | Seen
-    | PbxLost
-    | CallerLeft
-    | AiLeft
-    | AgentLeft
-)
 
 Step = tuple[State, tuple[Command, ...]]
 

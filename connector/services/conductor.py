@@ -6,26 +6,20 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ..domain import takeover
+from ..domain import reasons, takeover
 from ..domain.calls import Call, Engagement, Mode, PatchId, Phase
+from ..domain.commands import Command, Prepare, Wait
 from ..domain.errors import (
     CallEnded,
+    PbxTimeout,
     StoreUnavailable,
     TakeoverError,
     VerbRefused,
 )
+from ..domain.inputs import CallerLeft, Change, Due, Input, Leave
 from ..domain.people import Actor
-from ..domain.takeover import (
-    CallerLeft,
-    Change,
-    Command,
-    Due,
-    Input,
-    Leave,
-    Prepare,
-    Wait,
-)
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
+from .fitness import unfit
 from .hands import Errand, Hands, Timing
 from .notices import Notices
 from .record import Record
@@ -34,8 +28,9 @@ from .registry import Registry
 log = structlog.get_logger(__name__)
 
 FAULT = "fault"
-LISTENER_UNFIT = frozenset({"no-such-leg", "worker-late"})
-"""What makes a leg unfit even for listening, where no microphone is needed."""
+KEEP_AGAIN_S = (1.0, 10.0, 60.0)
+"""Before an end that the store did not take is written again: without it the agent is taken to be still in the call,
+and after a restart the AI is told of the end once more. Nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class Conductor:
         self._since = engagement.since
         self._asked_at = engagement.since
         self._caller_left = asyncio.Event()
-        self._caller_why = takeover.CALLER_HANGUP
+        self._caller_why = reasons.CALLER_HANGUP
 
     # What others see and say
 
@@ -139,13 +134,25 @@ class Conductor:
         """The wish was withdrawn before it was asked for."""
         self._asked_mode = None
 
+    def withdraw(self) -> None:
+        """The same for all of the engagement, before `run`: nobody need wait for its end."""
+        self.unclaim()
+        self.left.set()
+        self.over.set()
+
     def ask(self, mode: Mode) -> None:
         """Asks for the mode that was claimed; `answered` tells what came of it."""
         self.post(Change(mode))
 
     async def answered(self) -> Engagement:
-        """What came of the last wish: the engagement in the mode asked for, or the error."""
-        return await asyncio.shield(self._answer)
+        """What came of the last wish: the engagement in the mode asked for, or the error; also when nobody can tell,
+        and then the wish may yet come true."""
+        seconds = self._parts.timing.answer
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(self._answer)
+        except TimeoutError:
+            raise self._hands.error or PbxTimeout(self.pbx.name, "change", seconds) from None
 
     def hold(self, on: bool) -> None:
         """Shows that the agent has put the call on hold, or not."""
@@ -191,9 +198,13 @@ class Conductor:
     def _tell(self, tasks: asyncio.TaskGroup) -> None:
         state = self._state
         shown_mode = state.wanted if state.phase is Phase.CONNECTING else state.mode
-        changed = self._show(replace(self.engagement, mode=shown_mode, phase=state.phase))
+        hold = self.engagement.hold
+        if hold and state.phase is Phase.ACTIVE and not state.mode.speaks:  # who listens wants to hear
+            hold = False
+            tasks.create_task(self._hands.unhold())
+        changed = self._show(replace(self.engagement, mode=shown_mode, phase=state.phase, hold=hold))
         if state.phase is Phase.ENDED:
-            if state.why != takeover.AGENT_GONE:
+            if state.why != reasons.AGENT_GONE:
                 self._parts.registry.disengaged(self.engagement.id, state.why)
             self.left.set()
             self.over.set()
@@ -251,22 +262,28 @@ class Conductor:
             self._spoken = None
             notices.ended(self.call, self.engagement, self._since, self.note, self.outcome)
 
-    async def _keep(self, ended: str | None = None) -> None:
+    async def _keep(self, ended: str | None = None) -> bool:
         try:
             instance, ai = self._parts.registry.instance, self.call.ai
             await self._parts.keeper.put(self.engagement, ended, self.note, self.outcome, instance=instance, ai=ai)
         except StoreUnavailable as error:
             log.warning("engagement.not-kept", engagement=self.engagement.id, why=error.why)
+            return False
+        return True
 
     # The end
 
     async def _finish(self) -> None:
         why = self._state.why
         await self._hands.drop()
-        if why in (takeover.AGENT_GONE, takeover.AI_FALLBACK):  # a caller who hangs up takes AI and agent along first
+        if why in (reasons.AGENT_GONE, reasons.AI_FALLBACK):  # a caller who hangs up takes AI and agent along first
             why = await self._better_reason(why)
             self._parts.registry.disengaged(self.engagement.id, why)
         await self.record.ended(why)
+        for pause in KEEP_AGAIN_S:
+            if await self._keep(why):
+                return
+            await asyncio.sleep(pause)
         await self._keep(why)
 
     async def _better_reason(self, why: str) -> str:
@@ -307,7 +324,7 @@ class Conductor:
             if reason is None:
                 unfit = 0
                 if not await self._hands.renew(self._state.mode):
-                    self.post(Leave(takeover.AGENT_GONE))
+                    self.post(Leave(reasons.AGENT_GONE))
                 continue
             unfit += 1
             if (unfit - 1) * timing.renew >= timing.unfit:
@@ -315,8 +332,4 @@ class Conductor:
 
     def _unfit(self) -> str | None:
         """Why the leg is unfit for the mode, None when it is fit."""
-        legs, leg = self._parts.legs, self.engagement.leg
-        if self._state.mode.speaks or self._state.wanted.speaks:
-            return None if legs.alive(leg) else legs.not_alive_reason(leg) or "no-microphone"
-        reason = legs.not_alive_reason(leg)
-        return reason if reason in LISTENER_UNFIT else None
+        return unfit(self._parts.legs, self.engagement.leg, self._state.mode, self._state.wanted)

@@ -15,12 +15,12 @@ from ..domain.calls import Call, CallId, Phase
 from ..domain.errors import NotAllowed, PbxTimeout, PbxUnavailable, StoreUnavailable, TakeoverError
 from ..domain.escalation import Escalation, Priority, Step, climbed, joined, less_urgent, next_step
 from ..domain.events import Dtmf, HumanAsked, PbxEvent, SnapshotTaken
-from ..domain.people import Actor, Denied, may
+from ..domain.people import Actor, demand
 from ..ports import EscalationKeeper, Journal
 from .changes import CallRemoved, CallUpserted, Change, EngagementChanged
 from .lone_digit import LoneDigit
 from .notices import Notices
-from .record import close
+from .record import close, sure_intent
 from .registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -107,14 +107,14 @@ class Escalations:
         What an AI asks for above its ceiling counts as the ceiling; the answer says what became of it.
         Raises `CallUnknown`, `CallEnded`, `NotAllowed`.
         """
-        self._permit(actor, call)
+        demand(actor, "escalate", self._registry.call(call))
         if actor.role == "ai":
             priority = less_urgent(priority, self._policy.ceilings.get(actor.ai, priority))
         return self._raise(call, reason, priority, actor.name, deadline_s)
 
     def withdraw(self, actor: Actor, call: CallId) -> bool:
         """Takes the request back; false when there was none. An AI can only take back its own. Raises as `ask`."""
-        self._permit(actor, call)
+        demand(actor, "escalate", self._registry.call(call))
         known = self._open.get(call)
         if known is not None and actor.role == "ai" and known.by != actor.name:
             raise NotAllowed("escalate", f"{known.by} asked for a human; you cannot take that back.")
@@ -137,11 +137,6 @@ class Escalations:
                 self._tasks = None
                 for timer in self._timers.values():
                     timer.cancel()
-
-    def _permit(self, actor: Actor, call: CallId) -> None:
-        decision = may(actor, "escalate", self._registry.call(call))
-        if isinstance(decision, Denied):
-            raise NotAllowed("escalate", decision.reason)
 
     # Opening and ending
 
@@ -258,21 +253,22 @@ class Escalations:
         if self._taken(call):  # the claim may still fail
             self._plan(call, self._clock() + timedelta(seconds=CLAIMED_S))
         else:
-            self._spawn(self._climb(call, index))
+            self._spawn(self._climb(self._open[call], index))
 
-    async def _climb(self, call: CallId, index: int) -> None:
-        step = self._policy.ladder[index]
+    async def _climb(self, escalation: Escalation, index: int) -> None:
+        call, step = escalation.call, self._policy.ladder[index]
         facts = {"step": str(index + 1)}
         facts |= {"priority": step.priority} if step.priority else {}
         facts |= {"notify": ",".join(step.notify)} if step.notify else {}
         facts |= {"to": step.transfer} if step.transfer else {}
         number = await self._intent(LADDER_ACTOR, "escalation-step", call, facts)
-        result = await self._take(call, index, step)
+        result = await self._take(escalation, index, step)
         await close(self._means.journal, number, result)
 
-    async def _take(self, call: CallId, index: int, step: Step) -> str:
+    async def _take(self, escalation: Escalation, index: int, step: Step) -> str:
         """Takes one step; says what came of it."""
-        known = self._open.get(call)
+        call = escalation.call
+        known = self._same(escalation)
         if known is None or known.step > index or not self._live(call):
             return "over"
         made = climbed(known, index, step, self._clock())
@@ -281,10 +277,15 @@ class Escalations:
         self._means.notices.escalation(found, "escalation.step", made, {"transfer": step.transfer}, step.notify)
         return await self._send_on(made, step.transfer) if step.transfer else "ok"
 
+    def _same(self, escalation: Escalation) -> Escalation | None:
+        """The request as it is now; nothing when it is over, also when there is another one since."""
+        now = self._open.get(escalation.call)
+        return now if now is not None and now.since == escalation.since else None
+
     async def _send_on(self, escalation: Escalation, destination: str) -> str:
         """Sends the caller to the fallback, unless somebody comes; tried again while the PBX fails."""
         call, result, tries = escalation.call, "fault", 0
-        while (now := self._open.get(call)) is not None and now.since == escalation.since:  # not a later request
+        while self._same(escalation) is not None:
             if self._taken(call):
                 await asyncio.sleep(CLAIMED_S)  # the claim may still fail
                 continue
@@ -316,12 +317,7 @@ class Escalations:
         self._spawn(note())
 
     async def _intent(self, actor: str, act: str, call: CallId, facts: dict[str, str]) -> int:
-        journal = self._means.journal
-        try:
-            async with asyncio.timeout(RECORD_S):
-                return await journal.intent(actor, act, call, facts)
-        except (StoreUnavailable, TimeoutError):
-            return await journal.emergency_intent(actor, act, call, facts | {"emergency": "store-unavailable"})
+        return await sure_intent(self._means.journal, actor, act, call, facts, patience=RECORD_S)
 
     def _tell_store(self, call: CallId) -> None:
         self._changed.add(call)

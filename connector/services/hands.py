@@ -7,6 +7,7 @@ from typing import assert_never
 import structlog
 
 from ..domain.calls import Call, Engagement, Mode, PatchId
+from ..domain.commands import ClosePatch, Engage, GiveBack, Prepare, SwitchTo, Verify
 from ..domain.errors import (
     AlreadyTaken,
     CallEnded,
@@ -18,22 +19,10 @@ from ..domain.errors import (
     TakeoverError,
 )
 from ..domain.events import AgentPresent
-from ..domain.takeover import (
-    ClosePatch,
-    Done,
-    Engage,
-    GiveBack,
-    Input,
-    Lost,
-    Prepare,
-    Prepared,
-    Refused,
-    Seen,
-    SwitchTo,
-    Verify,
-)
+from ..domain.inputs import Done, Input, Lost, Prepared, Refused, Seen
 from ..ports import AgentLegs, Endpoint, Engaged, Journal, Pbx
-from .record import Record, close
+from .fitness import demand_fit
+from .record import Record, close, sure_intent
 from .registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -62,6 +51,8 @@ class Timing:
     """How long the reason of an end waits for a better one: the PBX reports the agent's end before the caller's."""
     leave: float = 3.0
     """How long those who wait for an end wait."""
+    answer: float = 15.0
+    """How long who asks for a mode waits: more than a PBX may take to confirm it, and to be asked what came of it."""
 
 
 class Hands:
@@ -119,6 +110,13 @@ class Hands:
             log.exception("engagement.renewal-fault", engagement=self._id)
         return True
 
+    async def unhold(self) -> None:
+        """Takes the agent's leg off hold."""
+        try:
+            await self._legs.set_leg(self._leg, hold=False)
+        except TakeoverError as error:  # the leg is gone, and its hold with it
+            log.info("engagement.not-unheld", engagement=self._id, why=str(error))
+
     async def drop(self) -> None:
         """Closes our end of the patch, as the last thing: whether it works or not, there is nothing more to do."""
         try:
@@ -160,8 +158,8 @@ class Hands:
 
     def _fit(self, mode: Mode) -> None:
         """Once more, in the last moment: a colleague had to be put out before, or the disk was slow."""
-        if mode.speaks and not self._legs.alive(self._leg):
-            raise LegNotReady(self._leg, self._legs.not_alive_reason(self._leg) or "no-microphone")
+        if mode.speaks:
+            demand_fit(self._legs, self._leg, mode)
 
     async def _prepare(self, seq: int, mode: Mode, patch: bool, was: Mode) -> Input:
         """Intent and patch at once: neither has an effect in the call, and both precede the one that has."""
@@ -215,13 +213,13 @@ class Hands:
         return Engaged(self._call.id, self.patch or PatchId(""), self._channel, mode)
 
 
-async def release_orphan(pbx: Pbx, journal: Journal, event: AgentPresent) -> None:
-    """Puts out a patch of ours that no engagement owns: from before a crash, or come after it was given up."""
+async def release_orphan(pbx: Pbx, journal: Journal, event: AgentPresent, patience: float) -> None:
+    """Puts out a patch of ours that no engagement owns: from before a crash, or come after it was given up.
+
+    The record waits `patience` seconds for the store: the AI may be silent until then.
+    """
     facts = {"patch": event.patch, "mode": event.mode.value, "why": "orphan"}
-    try:
-        number = await journal.intent("service", "release", event.call, facts)
-    except StoreUnavailable:
-        number = await journal.emergency_intent("service", "release", event.call, facts)
+    number = await sure_intent(journal, "service", "release", event.call, facts, patience=patience)
     result = "ok"
     try:
         await pbx.release(Engaged(event.call, event.patch, event.channel, event.mode))

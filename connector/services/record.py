@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from ..domain.calls import Call, Engagement, Mode
+from ..domain.calls import Call, CallId, Engagement, Mode
 from ..domain.errors import StoreUnavailable, TakeoverError
 from ..domain.people import Actor
 from ..ports import Journal
@@ -70,12 +70,9 @@ class Record:
         if self._release is not None:
             return
         facts = self._base() | {"why": why} | self.extra
-        try:
-            async with asyncio.timeout(self._patience):
-                self._release = await self._journal.intent(self._actor.id, "release", self._call.id, facts)
-        except (StoreUnavailable, TimeoutError):
-            facts["emergency"] = "store-unavailable"
-            self._release = await self._journal.emergency_intent(self._actor.id, "release", self._call.id, facts)
+        self._release = await sure_intent(
+            self._journal, self._actor.id, "release", self._call.id, facts, patience=self._patience
+        )
 
     async def ended(self, why: str) -> None:
         """Closes the books: the act at hand, if any, failed; the release happened, asked for or not."""
@@ -97,6 +94,21 @@ class Record:
         return {"engagement": self._engagement.id, "leg": self._engagement.leg} | origin
 
 
+async def sure_intent(
+    journal: Journal, actor: str, act: str, call: CallId | None, facts: dict[str, str], *, patience: float
+) -> int:
+    """The intent of an act that must not be refused: in the reserve where the store fails, or takes longer than
+    `patience` (in seconds). Never raises."""
+    try:
+        async with asyncio.timeout(patience):
+            return await journal.intent(actor, act, call, facts)
+    except (StoreUnavailable, TimeoutError):
+        pass
+    except Exception:  # a caller waits for this act: whatever is broken here must not keep him waiting
+        log.exception("audit.fault", act=act, call=call)
+    return await journal.emergency_intent(actor, act, call, facts | {"emergency": "store-unavailable"})
+
+
 async def audited(
     journal: Journal,
     actor: Actor,
@@ -112,13 +124,10 @@ async def audited(
     Not done when the store fails; with `patience` (in seconds) it is, with an emergency record.
     """
     facts = facts | ({"origin": actor.origin} if actor.origin else {})
-    try:
-        async with asyncio.timeout(patience):
-            number = await journal.intent(actor.id, act, call.id, facts)
-    except (StoreUnavailable, TimeoutError):
-        if patience is None:
-            raise
-        number = await journal.emergency_intent(actor.id, act, call.id, facts | {"emergency": "store-unavailable"})
+    if patience is None:
+        number = await journal.intent(actor.id, act, call.id, facts)
+    else:
+        number = await sure_intent(journal, actor.id, act, call.id, facts, patience=patience)
     result = "ok"
     try:
         await verb()

@@ -18,12 +18,14 @@ from ..domain.events import AgentGone, AgentPresent, CallGone, PbxEvent, Snapsho
 from ..domain.transcript import Turn
 from ..ports import EngagementArchive, Journal, TurnKeeper, Unended
 from .notices import Notices
-from .record import close
+from .record import close, sure_intent
 from .registry import Registry
 
 log = structlog.get_logger(__name__)
 
 CRASHED = "service-crashed"
+RECORD_S = 10.0
+"""How long an end waits for its record before that goes to the reserve: nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,7 @@ class Recovery:
             "mode": engagement.mode.value,
             "why": CRASHED,
         }
-        try:
-            number = await self._journal.intent("service", "release", engagement.call, facts)
-        except StoreUnavailable:
-            number = await self._journal.emergency_intent("service", "release", engagement.call, facts)
+        number = await sure_intent(self._journal, "service", "release", engagement.call, facts, patience=RECORD_S)
         await close(self._journal, number, "ok")
         try:
             await self._keeper.put(engagement, CRASHED, instance=self._registry.instance, ai=ai)

@@ -146,7 +146,10 @@ class Registry:
         """Takes one event of a PBX, in the order the PBX reported them."""
         self._take(event)
         for listener in tuple(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # it would end the service, and with it every engagement; the others must still hear
+                log.exception("registry.listener-failed", heard=type(event).__name__)
 
     def _take(self, event: PbxEvent) -> None:
         match event:

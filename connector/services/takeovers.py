@@ -16,14 +16,13 @@ from datetime import UTC, datetime
 
 import structlog
 
-from ..domain import takeover
+from ..domain import reasons
 from ..domain.calls import Call, CallId, Engagement, EngagementId, Mode, Phase
 from ..domain.errors import (
     AlreadyEngaged,
     AlreadyTaken,
     BadValue,
     EngagementUnknown,
-    LegNotReady,
     ModeNotPossible,
     NotAllowed,
     PbxTimeout,
@@ -31,10 +30,11 @@ from ..domain.errors import (
     TakeoverError,
 )
 from ..domain.events import AgentPresent, CallGone, PbxEvent, SnapshotTaken
-from ..domain.people import Act, Actor, Denied, may
-from ..domain.takeover import CallerLeft, Input, Leave, PatchLost, Seen
+from ..domain.inputs import CallerLeft, Input, Leave, PatchLost, Seen
+from ..domain.people import Actor, demand
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
-from .conductor import LISTENER_UNFIT, Conductor, Parts
+from .conductor import Conductor, Parts
+from .fitness import demand_fit
 from .hands import Timing, release_orphan
 from .notices import Notices
 from .record import audited
@@ -98,12 +98,12 @@ class Takeovers:
         """
         await self._after_last_try(actor, leg)
         found = self._registry.call(call)
-        self._permit(actor, mode.value, found)
+        demand(actor, mode, found)
         self._offered(found, mode)
         mine = self._of_leg(leg)
         if mine is not None and (mine.call.id != call or mine.engagement.agent != actor.id):
             raise AlreadyEngaged(mine.call.id, mine.engagement.id)
-        self._ready(leg, mode)
+        demand_fit(self._legs, leg, mode)
         pbx = self._pbx(found)
         speakers = self._floor(actor, found, mode, override, but=mine)
         if mine is not None:
@@ -116,20 +116,21 @@ class Takeovers:
         self._conductors[engagement.id] = conductor  # the claim
         try:
             await self._override(actor, conductor, speakers, override)
+            self._spawn(self._conduct(conductor))
         except BaseException:
             del self._conductors[engagement.id]
+            conductor.withdraw()
             raise
-        self._spawn(self._conduct(conductor))
         return await conductor.answered()
 
     async def change(self, actor: Actor, engagement: EngagementId, mode: Mode) -> Engagement:
         """Changes the mode, live; the permission is asked for again."""
         conductor = self._own(actor, engagement)
-        self._permit(actor, mode.value, conductor.call)
+        demand(actor, mode, self._now(conductor))
         if mode is conductor.engagement.mode and conductor.settled:
             return conductor.engagement
         self._offered(self._registry.call(conductor.call.id), mode)
-        self._ready(conductor.engagement.leg, mode)
+        demand_fit(self._legs, conductor.engagement.leg, mode)
         self._pbx(conductor.call)
         speakers = self._floor(actor, conductor.call, mode, None, but=conductor)
         return await self._switch(actor, conductor, mode, None, speakers)
@@ -147,15 +148,20 @@ class Takeovers:
             return conductor
 
         conductor = holdable()
-        facts = {"engagement": engagement, "on": str(on).lower()}
+        facts, leg = {"engagement": engagement, "on": str(on).lower()}, conductor.engagement.leg
 
         async def set_hold() -> None:
             holdable()  # it may have ended while the record was written: the leg's next caller must not hear music
-            await self._legs.set_leg(conductor.engagement.leg, hold=on)
+            await self._legs.set_leg(leg, hold=on)
+            try:
+                holdable()
+            except TakeoverError:  # it ended, or began to listen, while the worker was told
+                await self._legs.set_leg(leg, hold=False)
+                raise
+            conductor.hold(on)
 
         patience = None if on else self._timing.speak  # who waits on hold is not left there for a disk
         await audited(self._journal, actor, "hold", conductor.call, facts, set_hold, patience=patience)
-        conductor.hold(on)
         return conductor.engagement
 
     def spoken_for(self, call: CallId) -> bool:
@@ -167,13 +173,16 @@ class Takeovers:
     async def release(self, actor: Actor, engagement: EngagementId, note: str = "", outcome: str = "") -> None:
         """Leaves; returns when the AI speaks again. Supervisors may release others."""
         conductor = self._find(engagement)
-        if conductor.engagement.agent != actor.id:
-            self._permit(actor, "override", conductor.call)
-            conductor.record.extra = {"by": actor.id}
+        another = conductor.engagement.agent != actor.id
+        if another:
+            demand(actor, "override", self._now(conductor))
         if len(note) > MAX_NOTE:
             raise BadValue("note", f"{note[:32]}...", f"use at most {MAX_NOTE} characters")
-        conductor.note, conductor.outcome = note, outcome
-        conductor.post(Leave(takeover.RELEASED))
+        if another and not conductor.leaving:
+            conductor.record.extra = {"by": actor.id}
+        # It may be leaving already, with a note that the AI has not read yet.
+        conductor.note, conductor.outcome = note or conductor.note, outcome or conductor.outcome
+        conductor.post(Leave(reasons.RELEASED))
         if not await self._gone([conductor]):
             raise PbxTimeout(conductor.pbx.name, "release", self._timing.leave)
 
@@ -206,7 +215,7 @@ class Takeovers:
     async def hangup(self, actor: Actor, call: CallId) -> None:
         """Ends the call for everybody."""
         found = self._registry.call(call)
-        self._permit(actor, "hangup", found)
+        demand(actor, "hangup", found)
         pbx = self._pbx(found)
 
         async def end() -> None:
@@ -223,7 +232,7 @@ class Takeovers:
     async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
         """Sends the caller to a configured destination; AI and agents leave."""
         found = self._registry.call(call)
-        self._permit(actor, "transfer", found)
+        demand(actor, "transfer", found)
         pbx = self._pbx(found)
         facts = {"to": destination_key[:64]}
         await audited(self._journal, actor, "transfer", found, facts, lambda: pbx.transfer(found, destination_key))
@@ -233,7 +242,7 @@ class Takeovers:
         if not DIGITS.fullmatch(digits):
             raise BadValue("digits", digits[:32], "use 1 to 32 of 0-9, A-D, * and #")
         found = self._registry.call(call)
-        self._permit(actor, "dtmf", found)
+        demand(actor, "dtmf", found)
         pbx = self._pbx(found)
         facts = {"count": str(len(digits))}
         await audited(self._journal, actor, "dtmf", found, facts, lambda: pbx.send_dtmf(found, digits))
@@ -243,7 +252,7 @@ class Takeovers:
         if not text.strip() or len(text) > MAX_NOTE:
             raise BadValue("text", text[:32], f"use 1 to {MAX_NOTE} characters")
         found = self._registry.call(call)
-        self._permit(actor, "coach", found)
+        demand(actor, "coach", found)
 
         async def send() -> None:
             self._notices.coach(found, text, actor.name)
@@ -252,23 +261,11 @@ class Takeovers:
 
     # Claims; nothing here awaits before the claim stands
 
-    def _permit(self, actor: Actor, act: Act | str, call: Call) -> None:
-        decision = may(actor, act, call)  # type: ignore[arg-type]  # every mode's name is an act
-        if isinstance(decision, Denied):
-            raise NotAllowed(act, decision.reason)
-
     @staticmethod
     def _offered(call: Call, mode: Mode) -> None:
         choice = call.choice(mode)
         if not choice.possible:
             raise ModeNotPossible(call.id, mode.value, choice.why)
-
-    def _ready(self, leg: str, mode: Mode) -> None:
-        reason = self._legs.not_alive_reason(leg)
-        if mode.speaks and not self._legs.alive(leg):
-            raise LegNotReady(leg, reason or "no-microphone")
-        if reason in LISTENER_UNFIT:
-            raise LegNotReady(leg, reason)
 
     def _pbx(self, call: Call) -> Pbx:
         if self._draining:
@@ -306,7 +303,7 @@ class Takeovers:
         if rivals and override is None:
             raise AlreadyTaken(call.id, rivals[-1].engagement.agent_name)
         if rivals:
-            self._permit(actor, "override", call)
+            demand(actor, "override", call)
             if not (override or "").strip():
                 raise BadValue("override.reason", override or "", "say why you take over from your colleague")
         for foreign in self._registry.engagements(call.id):
@@ -342,17 +339,18 @@ class Takeovers:
             conductor.unclaim()
             raise
         conductor.ask(mode)
-        engagement = await conductor.answered()
-        if engagement.hold and not mode.speaks:  # who listens wants to hear
-            await self._legs.set_leg(engagement.leg, hold=False)
-            conductor.hold(False)
-        return conductor.engagement
+        return await conductor.answered()
 
     def _find(self, engagement: EngagementId) -> Conductor:
         conductor = self._conductors.get(engagement)
         if conductor is None or conductor.ended:
             raise EngagementUnknown(engagement)
         return conductor
+
+    def _now(self, conductor: Conductor) -> Call:
+        """The call as it is: since the engagement began it may have gone to another queue."""
+        live = (call for call in self._registry.calls() if call.id == conductor.call.id)
+        return next(live, conductor.call)
 
     def _own(self, actor: Actor, engagement: EngagementId) -> Conductor:
         conductor = self._find(engagement)
@@ -425,4 +423,4 @@ class Takeovers:
             return
         pbx = self._pbxs.get(event.call.partition("~")[0])
         if pbx is not None and self._tasks is not None:
-            self._spawn(release_orphan(pbx, self._journal, event))
+            self._spawn(release_orphan(pbx, self._journal, event, self._timing.record))

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ..domain.calls import CallId
-from ..domain.errors import BadValue, NotAllowed
+from ..domain.errors import BadValue
 from ..domain.events import CallGone, PbxEvent, SnapshotTaken
-from ..domain.people import Actor, Denied, may
+from ..domain.people import Actor, demand
 from ..domain.transcript import CAPTION, Turn
 from ..ports import TurnKeeper
 from .changes import TurnChanged
@@ -37,9 +37,7 @@ class Transcripts:
         Raises `CallUnknown`, `CallEnded`, `NotAllowed`, `BadValue`, `StoreUnavailable` (shown, not stored: send it
         again, the id makes that harmless).
         """
-        decision = may(actor, "write-transcript", self._registry.call(call))
-        if isinstance(decision, Denied):
-            raise NotAllowed("write-transcript", decision.reason)
+        demand(actor, "write-transcript", self._registry.call(call))
         if turn.id.startswith(CAPTION):
             raise BadValue("turn", turn.id[:32], f"ids that begin with {CAPTION!r} are for captions; use another")
         return await self.say(call, turn)

@@ -83,29 +83,26 @@ transcripts = Table(
     Column("kept_at", String(32)),
 )
 
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("hook", String(64), nullable=False),
-    Column("id", String(64), nullable=False),
-    Column("at", Float, nullable=False),
-    Column("event", Text, nullable=False),
-    Index("outbox_event", "hook", "id", unique=True),
-)
-"""Events that wait for their webhook, in the order of their numbers."""
 
-missed = Table(
-    "missed",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("hook", String(64), nullable=False),
-    Column("id", String(64), nullable=False),
-    Column("at", Float, nullable=False),
-    Column("event", Text, nullable=False),
-    Index("missed_event", "hook", "id", unique=True),
-)
-"""The same, for AIs that are told over a socket: `hook` is the instance of the service that they come to."""
+def _events(name: str) -> Table:
+    """Events that wait for those whom they are for, in the order of their numbers."""
+    return Table(
+        name,
+        metadata,
+        Column("number", Integer, primary_key=True),
+        Column("hook", String(64), nullable=False),
+        Column("id", String(64), nullable=False),
+        Column("at", Float, nullable=False),
+        Column("event", Text, nullable=False),
+        Index(f"{name}_event", "hook", "id", unique=True),
+    )
+
+
+outbox = _events("outbox")
+"""For webhooks: `hook` is the webhook's name."""
+
+missed = _events("missed")
+"""For AIs that are told over a socket: `hook` is the instance of the service that they come to."""
 
 audit = Table(
     "audit",

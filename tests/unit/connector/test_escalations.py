@@ -343,6 +343,21 @@ async def test_a_second_request_is_not_sent_on_by_the_step_of_the_first() -> Non
 
 
 @virtual_time
+async def test_a_step_that_waits_for_its_record_is_not_taken_for_the_next_request() -> None:
+    async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
+        call = await a_call(d)
+        d.escalations.ask(BOT, call, "help", "normal")
+        d.s.journal.delay = 0.25
+        await settle(10.05)  # the step's record is being written
+        d.escalations.withdraw(BOT, call)
+        d.escalations.ask(BOT, call, "help after all", "normal")
+        await settle(9)
+        assert d.sent == []
+        await settle(6)
+        assert d.sent == [(call, "support")]
+
+
+@virtual_time
 async def test_a_transfer_that_fails_is_tried_again() -> None:
     async with desk(Policy(ladder=(Step(10, transfer="support"),))) as d:
         call = await a_call(d)

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from connector.domain.calls import Call, Mode
+from connector.domain.calls import Call, CallId, Mode, Phase
 from connector.domain.errors import EngagementUnknown, LegNotReady, PbxTimeout, TakeoverError
 from connector.domain.events import AgentGone, CallChanged
+from connector.domain.people import Actor
 from connector.ports import Endpoint, Engaged
+from tests.contract.fake_pbx import FakeExchange
 
 from .parts import ANNA, SUE, service, settle
 from .virtual import virtual_time
@@ -171,3 +173,102 @@ async def test_who_waits_for_the_floor_silences_the_ai_that_is_there_then(monkey
         monkeypatch.setattr(s.pbx, "engage", noted)
         await wish
         assert [one.channels.ai for one in asked] == ["PJSIP/ai-new"]
+
+
+@virtual_time
+async def test_a_claim_that_is_withdrawn_keeps_nobody_waiting() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        s.pbx.delay = 0.5
+        first = asyncio.create_task(s.takeovers.engage(SUE, call.call.id, Mode.TAKEOVER, "leg-s", "because"))
+        await settle()
+        max_ = Actor("max", "Max", "supervisor")
+        second = asyncio.create_task(s.takeovers.engage(max_, call.call.id, Mode.TAKEOVER, "leg-m", "because"))
+        await settle()
+        first.cancel()
+        await second
+        assert [(e.agent, e.mode) for e in s.registry.engagements()] == [("max", Mode.TAKEOVER)]
+
+
+@virtual_time
+async def test_a_second_release_does_not_lose_the_note_of_the_first() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        s.pbx.delay = 0.5
+        first = asyncio.create_task(s.takeovers.release(ANNA, engagement.id, "he wants a refund", "sold"))
+        await settle()
+        await s.takeovers.release(SUE, engagement.id)
+        await first
+        (told,) = s.notices("takeover.ended")
+        assert (told.data["note"], told.data["outcome"]) == ("he wants a refund", "sold")
+        await settle(1)
+        assert s.engagements.kept[engagement.id][2:] == ("he wants a refund", "sold")
+        assert [act.facts.get("by") for act in s.journal.intents if act.act == "release"] == [None]
+
+
+@virtual_time
+async def test_a_change_is_answered_although_nobody_learns_what_came_of_it() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        s.pbx.faults["switch"] = deque(["carried-out-but-lost"])
+        s.pbx.faults["snapshot"] = deque(["lost"] * 1000)
+        s.pbx.delay = 0.1
+        async with asyncio.timeout(30):
+            with pytest.raises(PbxTimeout):
+                await s.takeovers.change(ANNA, engagement.id, Mode.MONITOR)
+        s.pbx.faults.clear()
+        await settle(1)
+        assert [(e.mode, e.phase) for e in s.registry.engagements()] == [(Mode.MONITOR, Phase.ACTIVE)]
+        assert call.ai_audible
+        await s.takeovers.change(ANNA, engagement.id, Mode.TAKEOVER)
+
+
+@virtual_time
+async def test_a_hold_that_meets_a_change_to_listening_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        set_leg = s.legs.set_leg
+
+        async def slow(leg: str, *, hold: bool) -> None:
+            await set_leg(leg, hold=hold)
+            await asyncio.sleep(0.2)
+
+        monkeypatch.setattr(s.legs, "set_leg", slow)
+        wish = asyncio.create_task(s.takeovers.hold(ANNA, engagement.id, True))
+        await settle(0.05)
+        await s.takeovers.change(ANNA, engagement.id, Mode.MONITOR)
+        await asyncio.gather(wish, return_exceptions=True)
+        await settle(1)
+        assert not s.legs.held["leg-a"]
+        assert [e.hold for e in s.registry.engagements()] == [False]
+
+
+@virtual_time
+async def test_a_journal_that_breaks_in_an_unknown_way_keeps_no_orphan_in_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = FakeExchange()
+    async with service(exchange) as before:
+        call, other = exchange.make_call(), exchange.make_call()
+        await settle()
+        await before.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+    async with service(exchange, away=True) as after:
+
+        async def broken(actor: str, act: str, call: CallId | None, facts: dict[str, str]) -> int:
+            raise KeyError(act)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(after.journal, "intent", broken)
+            after.pbx.connect()
+            await settle(1)
+        assert call.agents == {}
+        assert [act.facts["why"] for act in after.journal.reserve] == ["orphan"]
+        await after.takeovers.engage(ANNA, other.call.id, Mode.TAKEOVER, "leg-a")

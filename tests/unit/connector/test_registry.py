@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from connector.domain.calls import (
     Ai,
@@ -308,3 +309,14 @@ def test_listeners_hear_events_after_they_were_applied(site: Site) -> None:
     site.registry.listen(lambda _: seen.append(list(site.registry.calls())))
     site.apply(CallChanged(CALL), CallGone(CALL.id, "hangup"))
     assert seen == [[CALL], []]
+
+
+def test_a_broken_listener_stops_nobody_and_is_logged(site: Site) -> None:
+    heard: list[PbxEvent] = []
+    site.registry.listen(lambda _: 1 / 0)  # type: ignore[arg-type]
+    site.registry.listen(heard.append)
+    gone = CallGone(CALL.id, "hangup")
+    with capture_logs() as logs:
+        site.apply(CallChanged(CALL), gone)
+    assert heard == [CallChanged(CALL), gone]
+    assert [(line["event"], line["log_level"]) for line in logs] == [("registry.listener-failed", "error")] * 2

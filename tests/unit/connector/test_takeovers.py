@@ -827,6 +827,24 @@ async def test_a_slow_store_does_not_hold_up_a_takeover_but_holds_up_listening()
 
 
 @virtual_time
+async def test_an_end_that_the_store_did_not_take_is_kept_when_it_is_back() -> None:
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        await settle()
+        s.engagements.failing = True
+        await s.takeovers.release(ANNA, engagement.id, "be kind")
+        again = await s.takeovers.engage(ANNA, call.call.id, Mode.MONITOR, "leg-a")  # who waits for it is not Anna
+        await settle(5)
+        assert s.engagements.end(engagement.id) is None
+        s.engagements.failing = False
+        await settle(60)
+        assert s.engagements.kept[engagement.id][1:3] == ("released", "be kind")
+        assert [e.id for e in s.registry.engagements()] == [again.id]
+
+
+@virtual_time
 async def test_a_slow_store_does_not_hold_up_giving_back() -> None:
     async with service() as s:
         call = s.make_call()
