@@ -3,6 +3,7 @@
 Bodies are strict: unknown fields, wrong types, control characters and oversized texts are refused.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal, NotRequired
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +28,19 @@ def _line(value: str) -> str:
     return _text(value)
 
 
+def moment(value: datetime) -> datetime:
+    """An aware time, in UTC. Raises ValueError for one that no call can have been at: what is kept has to be readable
+    in every zone and in the order of its digits."""
+    try:
+        at = value.astimezone(UTC)
+    except OverflowError:
+        at = None
+    if at is None or not 2000 <= at.year < 3000:
+        raise ValueError("give a time of this millennium")
+    return at
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(moment)]
 Line = Annotated[str, AfterValidator(_line)]
 Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")]
@@ -130,7 +144,7 @@ class NewTurn(Body):
     turn: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
     speaker: Literal["caller", "ai", "agent"]
     text: Annotated[Text, Field(max_length=MAX_TURN)]
-    at: AwareDatetime
+    at: Moment
     final: bool = True
 
 

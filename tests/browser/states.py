@@ -7,6 +7,21 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from .panel_stub import PanelStub
 
 State = Callable[[Page, PanelStub], Awaitable[None]]
+
+# Chromium's microphone cannot be pulled out; this is what the page sees of one that is, where there is no other.
+KEPT = """() => {
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async wanted => {
+    const stream = await ask(wanted);
+    globalThis.microphone = stream.getAudioTracks()[0];
+    return stream;
+  };
+}"""
+UNPLUGGED = """() => {
+  navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("none", "NotFoundError"); };
+  microphone.stop();
+  microphone.dispatchEvent(new Event("ended"));
+}"""
 STATES: dict[str, State] = {}
 """By name; each begins with a panel that somebody has just logged in to."""
 
@@ -140,6 +155,7 @@ async def barging(page: Page, stub: PanelStub) -> None:
 @state
 async def live(page: Page, stub: PanelStub) -> None:
     await take_over(page, stub)
+    await expect(page.get_by_test_id("quality")).to_contain_text("Caller to you")  # after some seconds of sound
 
 
 @state
@@ -377,3 +393,30 @@ async def colleagues(page: Page, stub: PanelStub) -> None:
     await stub.colleague(call, "Carla Rossi", "monitor")
     await stub.colleague(call, "Ben Ortiz", "whisper")
     await expect(page.get_by_test_id("hearing-words")).to_be_attached()
+
+
+@state
+async def microphone_gone(page: Page, stub: PanelStub) -> None:
+    await page.evaluate(KEPT)
+    await take_over(page, stub)
+    await page.evaluate(UNPLUGGED)
+    await expect(page.get_by_test_id("banner")).to_have_attribute("data-lost", "true")
+    await expect(page.locator('[data-fault="microphone"]')).to_be_visible()
+
+
+@state
+async def given_back(page: Page, stub: PanelStub) -> None:
+    """Not by the agent: nothing came from the microphone any more."""
+    call = await take_over(page, stub)
+    await stub.end_engagement(call, "no-microphone")
+    await banner(page, "resuming")
+    await expect(page.get_by_test_id("toast")).to_contain_text("fell silent")
+
+
+@state
+async def fell_back(page: Page, stub: PanelStub) -> None:
+    """The AI had hung up before it could get the call back."""
+    call = await take_over(page, stub)
+    await stub.end_engagement(call, "ai-fallback")
+    await banner(page, "idle")
+    await expect(page.get_by_test_id("toast")).to_contain_text("had hung up")

@@ -99,6 +99,7 @@ async def test_who_searches_opens_what_is_found_with_enter(page: Page, stub: Pan
         await stub.update(stub.add_call("+49 30 5550142", name))
     await page.keyboard.press("/")
     await page.keyboard.type("jonas")
+    await expect(page.locator("[data-call]")).to_have_count(1)  # both have come, and one is found
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Jonas Wirth")).to_be_visible()
     await page.keyboard.press("1")  # a mode, no letter any more

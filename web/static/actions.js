@@ -105,9 +105,21 @@ function remember(state) {
   notice("info", t(still ? "reload.given-back" : "reload.ended", was), true);
 }
 
+/** On a narrow screen the list and the call take turns: focus goes along, else it would fall to the page. @param {string} selector */
+function carryFocus(selector) {
+  if (!matchMedia("(max-width: 719px)").matches) return;
+  requestAnimationFrame(() => {
+    const at = document.activeElement;
+    if (at && at !== document.body && at.checkVisibility()) return;
+    /** @type {HTMLElement|null} */ (document.querySelector(selector))?.focus();
+  });
+}
+
 /** @param {string|null} id */
 export function select(id) {
+  const { selected } = store.state;
   store.dispatch({ type: "select", call: id });
+  carryFocus(id ? "tk-call h2" : `[data-call="${CSS.escape(selected ?? "")}"]`);
   if (id) void loadTranscript(id);
 }
 

@@ -3,6 +3,7 @@
 
 import { load, t } from "./messages.js";
 import { asking, banner, holdsTheFloor, mine, name } from "./derive.js";
+import { attribute } from "./dom.js";
 import { loadIcons } from "./sprite.js";
 import { store } from "./store.js";
 
@@ -29,8 +30,9 @@ store.watch((state) => {
   const words = t(`title.${banner(state)}`, { caller: call ? name(call) : "" });
   const asked = asking(state).length;
   const alarm = asked ? t("title.asking", { n: asked }) : "";
-  document.title = [alarm, words, "Takeover"].filter(Boolean).join(" · ");
-  document.body.dataset.view = state.selected ? "call" : "list";
+  const title = [alarm, words, "Takeover"].filter(Boolean).join(" · ");
+  if (document.title !== title) document.title = title; // it is written anew, and shown anew, whatever it was
+  attribute(document.body, "data-view", state.selected ? "call" : "list");
 });
 
 // Leaving the page while the caller listens is asked once; the PBX gives the call back either way.

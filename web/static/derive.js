@@ -38,7 +38,7 @@ export const speaker = (call) =>
  */
 export function micOpen(state) {
   const one = mine(state);
-  if (state.line.muted || one?.hold || state.line.state !== "up") return false;
+  if (state.line.muted || one?.hold || state.line.state !== "up" || unplugged(state)) return false;
   const asked = state.pending;
   if (asked && (asked.kind === "engage" || asked.kind === "change") && asked.mode) {
     if (!speaks(asked.mode) || (one && one.call !== asked.call)) return false;
@@ -47,6 +47,9 @@ export function micOpen(state) {
   if (!one || !speaks(one.mode) || (asked?.kind === "release" && asked.call === one.call)) return false;
   return one.phase === "active" || one.phase === "switching";
 }
+
+/** Whether the line stands without a microphone: pulled out, and no other one was found yet. @param {State} state */
+export const unplugged = ({ line }) => line.state === "up" && line.mic !== "ok";
 
 /** Requests that change what I am to the caller. */
 const SWITCHES = new Set(["engage", "change", "release", "duty"]);
@@ -71,12 +74,15 @@ export function banner(state) {
   return BANNER[one.mode];
 }
 
+/** Reasons after which the call goes on, but not with the AI: it had hung up, or a colleague speaks. */
+const ELSEWHERE = new Set(["ai-fallback", "taken-over-by-supervisor"]);
+
 /** Whether the AI has just got a call back from me. @param {State} state */
 export const resumed = (state) =>
   state.after !== null &&
   holdsTheFloor(state.after.mode) &&
   !ENDED_WITH_CALL.has(state.after.reason) &&
-  state.after.reason !== "taken-over-by-supervisor";
+  !ELSEWHERE.has(state.after.reason);
 
 /** Reasons after which there is no call to give back. */
 export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "hangup", "transferred"]);

@@ -24,7 +24,11 @@ function move(step) {
   const next = calls[at < 0 ? 0 : Math.min(calls.length - 1, Math.max(0, at + step))];
   if (!next) return;
   actions.select(next.id);
-  document.querySelector(`[data-call="${CSS.escape(next.id)}"]`)?.scrollIntoView({ block: "nearest" });
+  /** @type {HTMLElement|null} */
+  const row = document.querySelector(`[data-call="${CSS.escape(next.id)}"]`);
+  row?.scrollIntoView({ block: "nearest" });
+  // Enter would open the call that was left.
+  if (document.activeElement?.matches("[data-call]")) row?.focus();
 }
 
 const note = () => /** @type {HTMLInputElement|null} */ (document.getElementById("note"));

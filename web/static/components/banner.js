@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond } from "../clock.js";
-import { banner, deaf, mine, name, resumed, speaker } from "../derive.js";
+import { banner, deaf, mine, name, resumed, speaker, unplugged } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -33,13 +33,12 @@ class Banner extends Part {
       { type: "button", class: "on-colour", on: { click: () => actions.select(mine(store.state)?.call ?? null) } },
       t("banner.show-call"),
     );
-    // Only the words are announced; the timer beside them would speak every second.
-    this.words = h(
-      "div",
-      { class: "words", role: "status", "aria-live": "assertive", "aria-atomic": "true" },
-      this.headline,
-      this.detail,
-    );
+    this.words = h("div", { class: "words" }, this.headline, this.detail);
+    // Only what I am to a caller is announced: the timer would speak every second, the number of calls at each that comes.
+    this.told = h("p", {
+      ...{ class: "unseen", role: "status", "aria-live": "assertive", "aria-atomic": "true" },
+      ...{ "data-testid": "banner-told" },
+    });
     this.frame = h(
       "section",
       { "data-testid": "banner", "aria-label": t("banner.label") },
@@ -47,6 +46,7 @@ class Banner extends Part {
       this.words,
       this.shownCall,
       this.timer,
+      this.told,
     );
     this.content = [this.frame];
     everySecond(() => this.tick(store.state));
@@ -59,17 +59,22 @@ class Banner extends Part {
     const frame = this.frame;
     attribute(frame, "data-state", which);
     const speaking = which === "live" || which === "barge" || which === "whisper";
-    attribute(frame, "data-hold", speaking && one?.hold ? "true" : null);
-    attribute(frame, "data-muted", speaking && state.line.muted && !one?.hold ? "true" : null);
-    setIcon(this.image, speaking && (state.line.muted || one?.hold) ? (one?.hold ? "pause" : "mic-off") : ICONS[which]);
-    const [headline, detail] = this.text(state);
+    const held = speaking && one?.hold === true;
+    const lost = speaking && !held && unplugged(state);
+    const muted = speaking && !held && !lost && state.line.muted;
+    attribute(frame, "data-hold", held ? "true" : null);
+    attribute(frame, "data-lost", lost ? "true" : null);
+    attribute(frame, "data-muted", muted ? "true" : null);
+    setIcon(this.image, held ? "pause" : lost || muted ? "mic-off" : ICONS[which]);
+    const [headline, detail, counted = ""] = this.text(state);
     say(this.headline, headline);
-    say(this.detail, detail);
+    say(this.detail, `${counted} ${detail}`.trim());
+    say(this.told, `${headline}. ${detail}`);
     show(this.shownCall, one !== null && one.call !== state.selected);
     this.tick(state);
   }
 
-  /** @param {State} state @returns {[string, string]} */
+  /** Headline, detail, and what comes before it but changes too often to be read out. @param {State} state @returns {[string, string, string?]} */
   text(state) {
     const which = banner(state);
     const one = mine(state);
@@ -86,8 +91,10 @@ class Banner extends Part {
         one && one.mode !== "monitor" ? t("banner.offline.live", facts) : t("banner.offline.sub"),
       ];
     if (one?.hold && (which === "live" || which === "barge")) return [t("banner.hold"), t("banner.hold.sub", facts)];
-    if (state.line.muted && (which === "live" || which === "barge" || which === "whisper"))
-      return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
+    if (which === "live" || which === "barge" || which === "whisper") {
+      if (unplugged(state)) return [t("banner.lost"), t(`banner.lost.${which}`, facts)];
+      if (state.line.muted) return [t("banner.muted"), t(`banner.muted.${which}`, facts)];
+    }
     if (which === "switching") {
       if (state.pending?.kind === "duty" || state.line.state === "opening")
         return [t("banner.opening"), t("banner.opening.sub")];
@@ -101,7 +108,8 @@ class Banner extends Part {
     const on = state.line.state === "up";
     return [
       t(on ? "banner.on-duty" : "banner.off-duty"),
-      `${t("banner.calls", facts)} ${t(on ? "banner.on-duty.sub" : "banner.off-duty.sub")}`,
+      t(on ? "banner.on-duty.sub" : "banner.off-duty.sub"),
+      t("banner.calls", facts),
     ];
   }
 

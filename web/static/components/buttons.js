@@ -13,7 +13,7 @@ import { h, icon, say, setIcon } from "../dom.js";
 export const act = (image, words, key, run, attributes) =>
   h(
     "button",
-    { type: run ? "button" : "submit", ...attributes, on: run ? { click: run } : {} },
+    { type: run ? "button" : "submit", "aria-keyshortcuts": key, ...attributes, on: run ? { click: run } : {} },
     icon(image),
     h("span", {}, words),
     h("kbd", { "aria-hidden": "true" }, key),

@@ -86,7 +86,7 @@ class Call extends Part {
         ),
       (row, fact) => {
         say(/** @type {Element} */ (row.querySelector(".value")), fact.value);
-        attribute(row, "title", t(`fact.${fact.key}`));
+        attribute(row, "title", `${t(`fact.${fact.key}`)}: ${fact.value}`);
       },
     );
     const over = state.calls.has(call.id) ? null : state.gone;

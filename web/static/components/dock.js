@@ -96,10 +96,11 @@ class Dock extends Part {
     for (const button of [this.giveBack, this.leave, this.hold]) button.disabled = busy;
     show(this.mute, here !== null && speaks(here.mode));
     show(this.hold, floor);
-    attribute(this.mute, "aria-pressed", String(state.line.muted));
+    // No `aria-pressed`: the words change with the state, and "Unmute, pressed" would say the contrary.
+    attribute(this.mute, "data-on", state.line.muted ? "true" : null);
     relabel(this.mute, state.line.muted ? "mic-off" : "mic", t(state.line.muted ? "unmute" : "mute"));
     const held = here?.hold === true;
-    attribute(this.hold, "aria-pressed", String(held));
+    attribute(this.hold, "data-on", held ? "true" : null);
     relabel(this.hold, held ? "play" : "pause", t(held ? "unhold" : "hold"));
     show(this.help, call.escalation === null && state.calls.has(call.id));
     this.help.disabled = busy || !state.link.up;
@@ -164,6 +165,7 @@ const modeButton = (mode, key) =>
       "data-mode": mode,
       "data-testid": `mode-${mode}`,
       "aria-pressed": "false",
+      "aria-keyshortcuts": key,
       on: { click: () => actions.press(mode) },
     },
     icon(ICONS[mode]),
@@ -197,6 +199,8 @@ const form = (submit, ...children) =>
 
 /** @param {string} image @param {string} words @param {string} key @param {() => unknown} run @param {string} hook */
 const small = (image, words, key, run, hook) =>
-  picture(image, words, run, { class: "small", title: `${words} (${key})`, "data-testid": hook });
+  picture(image, words, run, {
+    ...{ class: "small", title: `${words} (${key})`, "data-testid": hook, "aria-keyshortcuts": key },
+  });
 
 customElements.define("tk-dock", Dock);

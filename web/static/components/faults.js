@@ -32,7 +32,7 @@ function faults(state) {
   else if (line.state === "lost") found.push({ id: "line", kind: "line", text: t("fault.line"), act: again });
   const one = mine(state);
   if (line.state === "up" && one?.phase === "active") {
-    if (!line.flow.out) found.push({ id: "flow out", kind: "flow", text: t("fault.not-sending") });
+    if (!line.flow.out && line.mic === "ok") found.push({ id: "flow out", kind: "flow", text: t("fault.not-sending") });
     else if (!line.flow.in && !one.hold) found.push({ id: "flow in", kind: "flow", text: t("fault.not-receiving") });
   }
   if (line.mic !== "none" && line.mic !== "ok") {

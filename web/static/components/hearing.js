@@ -13,7 +13,7 @@ const TOP = { caller: { x: 52, y: 48 }, ai: { x: 208, y: 48 } };
 /** @type {Record<string, Point>} */
 const THREE = { ...TOP, me: { x: 130, y: 116 } };
 /** @type {Record<string, Point>} */
-const FOUR = { ...TOP, me: { x: 52, y: 138 }, other: { x: 208, y: 138 } };
+const FOUR = { ...TOP, me: { x: 52, y: 130 }, other: { x: 208, y: 130 } };
 const RADIUS = 22;
 const APART = 6;
 const WHO = /** @type {const} */ (["caller", "ai", "me", "other"]);
@@ -59,7 +59,7 @@ class Hearing extends Part {
   /** Who stands where: a colleague makes room for himself. @param {Record<string, Point>} at */
   place(at) {
     const { picture, nodes, paths } = /** @type {Required<Hearing>} */ (this);
-    attribute(picture, "viewBox", `0 0 260 ${at === FOUR ? 182 : 160}`);
+    attribute(picture, "viewBox", `0 0 260 ${at === FOUR ? 174 : 160}`);
     for (const [who, node] of Object.entries(nodes)) {
       const { x, y } = at[who] ?? { x: 0, y: 0 };
       attribute(node, "hidden", !at[who]);

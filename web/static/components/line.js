@@ -58,7 +58,8 @@ class OwnLine extends Part {
     this.details = h("dl", { class: "quality figures" });
     this.known = h(
       "details",
-      { class: "known", "data-testid": "quality-details" },
+      // What unfolds at the end of a full pane is brought into sight.
+      { class: "known", "data-testid": "quality-details", on: { toggle: () => this.scrollTo(0, this.scrollHeight) } },
       h("summary", {}, t("quality.details")),
       this.details,
     );

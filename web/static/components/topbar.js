@@ -19,7 +19,7 @@ class Topbar extends Part {
     this.pbxs = h("ul", { class: "pbxs", "aria-label": t("pbx.list") });
     this.lampIcon = icon("wifi");
     this.lampText = h("span", { class: "figures" });
-    this.lamp = h("span", { class: "lamp", "data-testid": "lamp", role: "status" }, this.lampIcon, this.lampText);
+    this.lamp = h("span", { class: "lamp", "data-testid": "lamp", role: "img" }, this.lampIcon, this.lampText);
     this.name = h("span", { class: "name" });
     this.who = opener("password", "user", "quiet who");
     this.who.append(this.name);
@@ -59,6 +59,8 @@ class Topbar extends Part {
       : t(ever ? "link.down" : "link.opening");
     say(this.lampText, text);
     attribute(this.lamp, "title", up ? t("link.title") : text);
+    // Not a live region: its figure changes with every heartbeat, and the banner says when the connection is lost.
+    attribute(this.lamp, "aria-label", up ? `${t("link.title")}: ${text}` : text);
     const name = clean(state.me?.name);
     say(this.name, name);
     attribute(this.who, "title", t("password.title"));

@@ -2,7 +2,7 @@
 // What was said. Follows the newest turn unless the reader has scrolled up.
 
 import { timeOfDay } from "../clock.js";
-import { name, selectedCall } from "../derive.js";
+import { mine, name, selectedCall } from "../derive.js";
 import { attribute, clean, h, icon, keyed, Part, say, show } from "../dom.js";
 import { t } from "../messages.js";
 import { agentName } from "../names.js";
@@ -64,6 +64,8 @@ class Transcript extends Part {
     const call = selectedCall(state);
     const turns = (call && state.turns.get(call.id)) ?? NOTHING;
     const log = this.log;
+    // Who hears the call does not need it read out over the voices, least of all the own words.
+    attribute(log, "aria-live", call && mine(state)?.call === call.id ? "off" : "polite");
     const fresh = call?.id !== this.call;
     const follow = fresh || this.following;
     const names = {

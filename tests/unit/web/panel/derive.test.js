@@ -7,6 +7,7 @@ import {
   hears,
   hindrance,
   micOpen,
+  unplugged,
   mine,
   MODES,
   ordered,
@@ -83,6 +84,31 @@ test("the microphone opens with the click that takes a call over, not with one t
   assert.equal(wish("takeover"), true);
   assert.equal(wish("monitor"), false);
   assert.equal(wish("takeover", [engagement()]), false);
+});
+
+test("who speaks without a microphone is heard by nobody, until there is another one", () => {
+  const live = [call({ engagements: [engagement()] })];
+  for (const mic of /** @type {const} */ (["gone", "missing", "busy", "denied", "none"])) {
+    const now = state(live, { type: "line", facts: { mic } });
+    assert.equal(micOpen(now), false, mic);
+    assert.equal(unplugged(now), true, mic);
+  }
+  assert.equal(micOpen(state(live)), true);
+  assert.equal(unplugged(state(live, { type: "line", facts: { state: "off", mic: "none" } })), false);
+});
+
+test("an AI that had hung up is not said to go on", () => {
+  const ended = (/** @type {string} */ reason) =>
+    banner(
+      state([call({ engagements: [engagement()] })], {
+        type: "delta",
+        rev: 2,
+        changes: [{ kind: "engagement", engagement: engagement({ phase: "ended", ended: reason }) }],
+      }),
+    );
+  assert.equal(ended("no-microphone"), "resuming");
+  assert.equal(ended("ai-fallback"), "idle");
+  assert.equal(ended("taken-over-by-supervisor"), "idle");
 });
 
 test("a lost events connection does not close the microphone: the caller still hears it", () => {
