@@ -26,7 +26,7 @@ from .api.openapi import openapi_route
 from .api.people import people_routes
 from .api.recording import recording_routes
 from .api.session import session_routes
-from .auth import Guard, Principal, Site
+from .auth import Guard, Principal
 from .hub import Hub
 from .messages import IceServerJson
 from .metrics import Labels, Requests, Sample, gauge
@@ -34,6 +34,7 @@ from .middleware import Handler, errors_to_problems, security_headers
 from .pages import File, page_routes
 from .routing import Limits, Route, Router
 from .signalling import Desk, leg_routes
+from .site import Site
 from .socket import Incoming, event_routes
 
 _PRIORITIES: Sequence[Labels] = [(("priority", priority),) for priority in get_args(Priority)]

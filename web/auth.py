@@ -1,4 +1,4 @@
-"""Who is asking: sessions by cookie, machines by token, one-time links; and from which origin.
+"""Who is asking: sessions by cookie, machines by token, one-time links.
 
 Sessions and tokens live in the store as hashes and, once seen, in memory, so that a request costs no thread hop. What
 another process changes there (``takeover token revoke``) raises no event in this one: `Guard.watch` re-reads it.
@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 
 import structlog
 from aiohttp import web
@@ -20,14 +19,17 @@ from connector.domain.people import Actor
 from connector.store import Store
 from connector.store.accounts import Account
 
-from .errors import ForeignOrigin, NotLoggedIn, TooManyAttempts, TooManyRequests, WrongPassword
+from .errors import NotLoggedIn, TooManyAttempts, TooManyRequests, WrongPassword
 from .passwords import hash_password, hash_secret, new_secret, password_fits
-from .throttle import Buckets, Throttle
+from .site import Site, neighbourhood
+from .throttle import Attempts, Buckets
 
 log = structlog.get_logger()
 
 _RECHECK = 0.5
 """Seconds between two looks at what other processes changed: revocation is to act within one second."""
+LINK = "one-time-link"
+"""Whose attempts those are to log in by a link, which names nobody."""
 _LINK_LIFE = 600.0
 """Seconds that a one-time log-in link is good for."""
 
@@ -44,70 +46,6 @@ class Principal:
     """The one that was valid at the log-in: a changed password ends the sessions of the old one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What the service knows of its own address: whether browsers come by https, and from where."""
-
-    https: bool
-    origin: str = ""
-    """The one origin that is ours; empty: whatever address the browser reached us at."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Networks whose X-Forwarded-For is believed."""
-    monitoring: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks that read metrics, and why the service is not ready, without a token."""
-
-    @property
-    def cookie(self) -> str:
-        """The session cookie's name; `__Host-` makes the browser refuse one set by another host or without TLS."""
-        return "__Host-takeover" if self.https else "takeover"
-
-    def address(self, request: web.Request) -> str:
-        """The client's address, seen through trusted proxies."""
-        peer = request.remote or ""
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-            if not _within(peer, self.trusted_proxies) or not hop.strip():
-                break
-            peer = hop.strip()
-        return peer
-
-    def monitors(self, request: web.Request) -> bool:
-        """Whether this comes from a network that may read metrics without a token.
-
-        A proxy on this machine that nobody told us of would make the whole world look like this machine, so what says
-        that it was forwarded by somebody whom we do not trust does not count.
-        """
-        if not _within(request.remote or "", self.trusted_proxies) and any(name in request.headers for name in _TRACES):
-            return False
-        return _within(self.address(request), self.monitoring)
-
-    def check_origin(self, request: web.Request, *, by_cookie: bool) -> None:
-        """Refuses what another site's page makes a browser ask. Raises `ForeignOrigin`.
-
-        A browser names the origin of every unsafe request and WebSocket; where it sends a cookie by itself, a
-        request that names none is refused too. Without a cookie there is nothing that another site could ride on.
-        """
-        origin = request.headers.get("Origin", "")
-        if not origin and not by_cookie:
-            return
-        ours = self.origin or f"{'https' if self.https else 'http'}://{request.host}"
-        if origin.lower() != ours.lower():
-            raise ForeignOrigin(origin)
-
-
-_TRACES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
-"""Headers that a proxy adds."""
-
-
-def _within(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        peer = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:  # how a socket for both kinds shows an IPv4 peer
-        peer = peer.ipv4_mapped
-    return any(peer in ip_network(network) for network in networks)
-
-
 Ended = Callable[[Principal, str], Awaitable[None]]
 """Told when a session or token is over (`logout`, `expired`, `revoked`): what hangs on it must end."""
 
@@ -120,8 +58,7 @@ class Guard:
         self._live: dict[str, Principal] = {}
         """By hash of the session's or token's secret."""
         self._links: dict[str, tuple[str, float]] = {}
-        self._per_account = Throttle(free=5)
-        self._per_address = Throttle(free=50)
+        self._attempts = Attempts()
         self._guesses = Buckets(rate=50, burst=1_000)
         """Secrets per address that are not known here yet: each costs a look into the store. After a restart of the
         service a whole office comes back at once, from one address."""
@@ -143,13 +80,9 @@ class Guard:
 
     def admit(self, username: str, address: str) -> None:
         """Counts an attempt to log in, before anything is spent on it. Raises `TooManyAttempts`."""
-        now = self._clock()
-        both = _both(username, address)
-        wait = max(self._per_account.wait(both, now), self._per_address.wait(address, now))
+        wait = self._attempts.take(folded(username), neighbourhood(address), self._clock())
         if wait > 0:
             raise TooManyAttempts(wait)
-        self._per_account.attempt(both, now)
-        self._per_address.attempt(address, now)
 
     async def login(self, username: str, password: str, address: str) -> tuple[str, Principal]:
         """The new session's secret and whose it is, after `admit`. Raises `NotLoggedIn`."""
@@ -158,8 +91,7 @@ class Guard:
             fits = await password_fits(password, account.password_hash if account is not None else None)
         if not fits or account is None:
             raise NotLoggedIn("The name or the password is wrong.")
-        self._per_account.succeeded(_both(username, address))
-        self._per_address.succeeded(address)
+        self._attempts.succeeded(folded(username), neighbourhood(address))
         return await self._begin(account)
 
     def link(self, username: str) -> str:
@@ -168,13 +100,19 @@ class Guard:
         self._links[hash_secret(secret)] = (username, self._clock() + _LINK_LIFE)
         return secret
 
-    async def login_once(self, secret: str) -> tuple[str, Principal]:
-        """As `login`, by a one-time link. Raises `NotLoggedIn`."""
+    async def login_once(self, secret: str, address: str = "") -> tuple[str, Principal]:
+        """As `login`, by a one-time link, after `admit(LINK, ...)`. Raises `NotLoggedIn`."""
         username, until = self._links.pop(hash_secret(secret), ("", 0.0))
         account = await self._store.accounts.by_name(username) if self._clock() < until else None
         if account is None:
             raise NotLoggedIn("This log-in link was used already or has expired; ask for a new one.")
+        self._attempts.succeeded(LINK, neighbourhood(address))
         return await self._begin(account)
+
+    async def replaced(self, principal: Principal | None) -> None:
+        """One browser, one session: the one that it had before a log-in is over."""
+        if principal is not None and principal.by_cookie:
+            await self.logout(principal)
 
     async def logout(self, principal: Principal) -> None:
         """Ends a session and all that hangs on it."""
@@ -195,8 +133,7 @@ class Guard:
             if not await password_fits(old, account.password_hash):
                 raise WrongPassword
             secret = await hash_password(new)
-        self._per_account.succeeded(_both(account.username, address))
-        self._per_address.succeeded(address)
+        self._attempts.succeeded(account.username, neighbourhood(address))
         async with self._comparing:
             if principal.session not in self._live:  # it ended while the passwords were being hashed
                 raise NotLoggedIn("Your session has ended; log in again.")
@@ -257,7 +194,7 @@ class Guard:
         return principal
 
     def _guess(self, address: str) -> None:
-        wait = self._guesses.take(address, self._clock())
+        wait = self._guesses.take(neighbourhood(address), self._clock())
         if wait > 0:
             raise TooManyRequests(wait)
 
@@ -308,9 +245,9 @@ class Guard:
             await self._store.sessions.remove(principal.session)
 
 
-def _both(username: str, address: str) -> str:
+def folded(username: str) -> str:
     """As the store compares names: a name in other cases is no other name, and has no tries of its own."""
-    return f"{username.strip().casefold()}\0{address}"
+    return username.strip().casefold()
 
 
 def _over(principal: Principal, account: Account | None, tokens: AbstractSet[str]) -> str:

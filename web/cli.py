@@ -18,11 +18,11 @@ import structlog
 from connector.adapter.tables import NAMELESS_AI
 from connector.domain.errors import BadValue, StoreUnavailable
 from connector.store import Store
-from connector.store.engine import parsed, readable
 
 from . import logs, stores
 from .commands import audit, people
 from .commands.backup import backup
+from .commands.check import check
 from .commands.denoise import denoise
 from .commands.dialplan import dialplan
 from .commands.outcome import CommandFailed, Outcome
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> Outcome | None:
         case "dialplan":
             return dialplan(options)
         case "check":
-            return _check(load(options.config))
+            return check(load(options.config))
         case "doctor":
             return _doctor(load(options.config), options)
         case "calls":
@@ -87,16 +87,6 @@ def _noted(outcome: Outcome, settings: Settings, options: argparse.Namespace) ->
         return outcome
     note = f"Note: no rule of pbx.*.ais is called {ai!r}, so it will see no call; known are {', '.join(sorted(known))}."
     return replace(outcome, lines=[*outcome.lines, note])
-
-
-def _check(settings: Settings) -> Outcome:
-    pbxs = ", ".join(f"{name} ({one.kind} {one.host}:{one.port})" for name, one in settings.pbx.items())
-    where = f"{'https' if settings.http.tls else 'http'}://{settings.http.host}:{settings.http.port}"
-    kept = readable(parsed(settings.store_url))
-    told = {"panel": where, "pbx": pbxs, "data": settings.data_dir, "store": kept}
-    lines = ["The settings are in order.", *(f"  {name:6} {value}" for name, value in told.items())]
-    facts = {"listen": where, "pbx": sorted(settings.pbx), "data_dir": str(settings.data_dir), "store": kept}
-    return Outcome(lines, {"ok": True, **facts})
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> Outcome:

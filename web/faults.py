@@ -33,12 +33,16 @@ def shown(value: object) -> str:
 
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> Fault:
     location = _path(model, detail["loc"])
+    if location[-1:] == ["[key]"]:  # a name in a map, which stands in front of this already
+        del location[-1]
     kind = detail["type"]
     path = ".".join(location)
     if kind == "missing":
         return Fault(path, "", "it is missing; add it")
     if kind == "extra_forbidden":
         return Fault(path, shown(location[-1]), _unknown_field(location[-1], _known(model, detail["loc"][:-1])))
+    if detail["input"] is None and path and kind in ("dict_type", "model_type", "model_attributes_type"):
+        return Fault(path, "", "it is empty; give what belongs there, or leave it out")
     context = detail.get("ctx", {})
     if context.get("discriminator") == "'kind'":  # the value at fault is one field, not the whole part with its secrets
         if kind == "union_tag_not_found":

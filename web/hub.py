@@ -1,4 +1,4 @@
-"""Who is told what: takes the registry's changes, renders each once, puts it into the outboxes that may have it.
+"""Who is told what: takes the registry's changes, has each rendered once, puts it into the outboxes that may have it.
 
 What happens while nobody is told anything is told at once; after that at most one delta per tick. A takeover's own
 news is thus not held up on a quiet system, and a busy one costs 25 frames a second and client, not one per change.
@@ -7,11 +7,10 @@ news is thus not held up on a quiet system, and a busy one costs 25 frames a sec
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-from connector.domain.calls import Call, CallId
-from connector.domain.people import Actor
+from connector.domain.calls import CallId
 from connector.services.changes import (
     AiNotice,
     CallRemoved,
@@ -30,28 +29,22 @@ from connector.services.registry import Registry
 from .audience import Audience, Client, Key, permission
 from .auth import Principal
 from .missed import Missed
-from .views import call_now, dumps, engagement_json, pbx_json, turn_json
+from .rendering import Rendering, delta, snapshot
+from .views import dumps
 
 TICK = 0.04
 """Seconds between two deltas, at least."""
-
-
-def me_json(actor: Actor) -> dict[str, str]:
-    """Who the client is."""
-    return {"id": actor.id, "name": actor.name, "role": actor.role}
 
 
 class Hub:
     """All connected clients. Every method is synchronous and cheap; nothing here waits for a client."""
 
     def __init__(self, registry: Registry, escalations: Escalations, missed: Missed) -> None:
-        self._registry, self._escalations = registry, escalations
+        self._registry, self._rendering = registry, Rendering(registry, escalations)
         self._clients: set[Client] = set()
         self._audiences: dict[Hashable, Audience] = {}
         self._queue: deque[Change] = deque()
         self._numbers = itertools.count()
-        self._calls: dict[CallId, bytes] = {}
-        """Live calls as JSON, until something about them changes."""
         self._missed = missed
         self._timer: asyncio.Handle | None = None
         self._last = 0.0
@@ -118,17 +111,16 @@ class Hub:
         self._distribute()
         audience = self._audience(client)
         client.outbox.reset()
-        calls = [self._json(call) for call in self._registry.calls() if call.id in audience.seen]
+        calls = [call for call in self._registry.calls() if call.id in audience.seen]
         client.rev, client.fresh = self._registry.rev, True
         if client.is_ai:
             for missed in self._missed.fetch(audience.wants):  # what happened, and then what is
-                client.put(self._ai_frame(missed))
+                client.put(self._rendering.for_ai(missed))
             for call in calls:
-                client.put(b'{"type":"call","call":' + call + b"}")
+                client.put(self._rendering.for_ai(CallUpserted(client.rev, call)))
             return
-        me, pbxs = me_json(client.principal.actor), [pbx_json(state) for state in self._registry.pbxs()]
-        begin = f'{{"type":"snapshot","rev":{client.rev},"me":{dumps(me)},"calls":['.encode()
-        frame = b"".join((begin, b",".join(calls), b'],"pbxs":', dumps(pbxs).encode(), b"}"))
+        texts = map(self._rendering.call, calls)
+        frame = snapshot(client.rev, client.principal.actor, texts, self._registry.pbxs())
         client.outbox.limit_bytes = max(client.outbox.limit_bytes, 4 * len(frame))
         client.put(frame)
 
@@ -138,7 +130,7 @@ class Hub:
         A client that comes back says what it had before; the snapshot that its hello was answered by has all of it.
         """
         if (rev == client.rev or client.fresh) and not client.outbox.overflowed:
-            client.put(_delta(client.rev, ()))
+            client.put(delta(client.rev, ()))
         else:
             self.snapshot(client)
 
@@ -194,8 +186,7 @@ class Hub:
         while self._queue:
             change = self._queue.popleft()
             key, call = _key(change)
-            if call is not None and isinstance(change, CallUpserted | CallRemoved | EngagementChanged | TalkingChanged):
-                self._calls.pop(call, None)
+            self._rendering.outdated(change, call)
             if isinstance(change, DtmfSeen):
                 continue  # digits may be card numbers: nobody needs to see them
             for audience in self._audiences.values():
@@ -212,77 +203,32 @@ class Hub:
         audience.pending.clear()
         if waiting and audience.is_ai:
             for change in waiting:
-                frame = self._ai_frame(change)
+                frame = self._rendering.for_ai(change)
                 for client in audience.clients:
                     client.put(frame)
                     client.fresh = False
         elif waiting:
-            frame = _delta(rev, [self._text(change, texts) for change in waiting])
+            frame = delta(rev, [self._text(change, texts) for change in waiting])
             for client in audience.clients:
                 client.put(frame)
                 client.rev, client.fresh = rev, False
         for client in audience.clients:
             if client.own:
-                client.put(_delta(rev, [self._text(change, texts) for change in client.own.values()]))
+                client.put(delta(rev, [self._text(change, texts) for change in client.own.values()]))
                 client.rev, client.fresh = rev, False
                 client.own.clear()
-
-    # ---- how it reads ----
 
     def _text(self, change: Change | bytes, texts: dict[int, bytes]) -> bytes:
         if isinstance(change, bytes):
             return change
         text = texts.get(id(change))
         if text is None:
-            text = texts[id(change)] = self._rendered(change)
-        return text
-
-    def _rendered(self, change: Change) -> bytes:
-        """A change as it stands in a delta."""
-        match change:
-            case CallUpserted(_, call):
-                return b'{"kind":"call","call":' + self._json(call) + b"}"
-            case CallRemoved(_, call_id, why):
-                body: dict[str, Any] = {"kind": "call-gone", "id": call_id, "why": why}
-            case EngagementChanged(_, engagement, ended):
-                body = {"kind": "engagement", "engagement": {**engagement_json(engagement), "ended": ended}}
-            case TurnChanged(_, call_id, turn):
-                body = {"kind": "turn", "call": call_id, "turn": turn_json(turn)}
-            case TalkingChanged(_, call_id, role, on):
-                body = {"kind": "talking", "call": call_id, "role": role, "on": on}
-            case Measured(_, call_id, facts):
-                body = {"kind": "measured", "call": call_id, "facts": dict(facts)}
-            case PbxChanged(_, state):
-                body = {"kind": "pbx", "pbx": pbx_json(state)}
-            case DtmfSeen() | AiNotice():
-                raise TypeError(f"{type(change).__name__} is in no delta")
-        return dumps(body).encode()
-
-    def _ai_frame(self, change: Change) -> bytes:
-        match change:
-            case CallUpserted(_, call):
-                body = {"type": "call", "call": call_now(self._registry, self._escalations, call)}
-                return dumps(body).encode()
-            case CallRemoved(_, call_id, why):
-                return dumps({"type": "call.ended", "call": call_id, "why": why}).encode()
-            case AiNotice(_, call_id, _, kind, data):
-                return dumps({"type": kind, "call": call_id, **data}).encode()
-        raise TypeError(f"{type(change).__name__} is nothing for an AI")
-
-    def _json(self, call: Call) -> bytes:
-        """A live call with who is in it and who speaks, now."""
-        text = self._calls.get(call.id)
-        if text is None:
-            text = self._calls[call.id] = dumps(call_now(self._registry, self._escalations, call)).encode()
+            text = texts[id(change)] = self._rendering.change(change)
         return text
 
     def _end(self, client: Client, why: str) -> None:
         client.closing = client.closing or why
         client.wake.set()
-
-
-def _delta(rev: int, changes: Iterable[bytes]) -> bytes:
-    return b'{"type":"delta","rev":%d,"changes":[%b]}' % (rev, b",".join(changes))
 
 
 def _key(change: Change) -> tuple[Key, CallId | None]:

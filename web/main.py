@@ -5,24 +5,19 @@ call back meanwhile); a failure of one engagement, leg or client ends only that.
 """
 
 import asyncio
-import contextlib
 import gc
-import re
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from urllib.parse import quote
 
 import structlog
 
 from connector.asterisk.pbx import AsteriskPbx
-from connector.domain.errors import BadValue, StoreUnavailable
-from connector.ports import Journal, Pbx
+from connector.ports import Pbx
 from connector.services.escalations import Escalations, Means
 from connector.services.marks import Marks
 from connector.services.notices import Notices
@@ -35,12 +30,12 @@ from connector.services.whose import PlacedJournal
 from connector.store import Store
 from media import pool as media
 
-from . import app, configured, pages, stores, webhooks
-from .auth import Guard, Site
+from . import app, configured, mediaevents, pages, webhooks
+from .auth import Guard
 from .captions import captions
 from .errors import StartFailed
+from .ground import instance_in, opened_store, prepare_folder, started_pool
 from .hub import Hub
-from .keyfile import KeyUnusable
 from .listening import listening, url_of
 from .medialegs import MediaLegs, media_samples
 from .metrics import Labels, Sample
@@ -49,14 +44,12 @@ from .notify import notify, watchdog_seconds
 from .routing import Limits
 from .settings import AiPolicy, Settings
 from .signalling import Desk
+from .site import Site
 from .version import version
 
 __all__ = ["Service", "StartFailed", "running", "serve"]
 
 log = structlog.get_logger()
-
-_INTRUDERS = 100
-"""Connections from elsewhere that may wait for the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +112,13 @@ def _plain(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 @asynccontextmanager
 async def _composed(settings: Settings) -> AsyncIterator[Service]:
     async with AsyncExitStack() as stack:
-        _prepare_folder(settings.data_dir)
-        store = await stack.enter_async_context(_opened(settings))
-        instance = settings.instance or _instance(settings.data_dir)
+        prepare_folder(settings.data_dir)
+        store = await stack.enter_async_context(opened_store(settings))
+        instance = settings.instance or instance_in(settings.data_dir)
         pbxs = configured.pbxs(
             settings, instance
         )  # before the pool, whose workers must not wait while gevent is loaded
-        pool = await stack.enter_async_context(_started_pool(settings))
+        pool = await stack.enter_async_context(started_pool(settings))
         legs = MediaLegs(pool)
         registry = Registry(pbxs, instance)
         transcripts = Transcripts(registry, store.transcripts)
@@ -194,9 +187,9 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             start(Retention(settings.retention.days, keepers, journal).run(), "retention")
         for pbx in pbxs.values():
             start(follow(pbx, registry), f"pbx {pbx.name}")
-        intruders: asyncio.Queue[media.Intruder] = asyncio.Queue(_INTRUDERS)
-        start(_record(intruders, journal), "intruders")
-        start(_media(events, takeovers, desk, hub, intruders), "media events")
+        intruders: asyncio.Queue[media.Intruder] = asyncio.Queue(mediaevents.MAX_INTRUDERS)
+        start(mediaevents.record(intruders, journal), "intruders")
+        start(mediaevents.follow(events, takeovers, desk, hub, intruders), "media events")
         await stack.enter_async_context(captions(settings.captions, pool.events, registry, transcripts))
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
@@ -228,106 +221,6 @@ async def _let_go(takeovers: Takeovers, hub: Hub) -> None:
     """First of all when we stop: every call goes back to its AI while everything still works."""
     await takeovers.drain()
     hub.close()
-
-
-def _prepare_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = folder / f".write-{secrets.token_hex(4)}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StartFailed(
-            f"data_dir: {str(folder)!r} cannot be written ({error.strerror}); "
-            "create it for the service's user, or name another folder"
-        ) from None
-
-
-def _instance(folder: Path) -> str:
-    """Names this service towards the PBXs, the same after a restart: what it left there is recognised as its own."""
-    path = folder / "instance"
-    try:
-        known = path.read_text(encoding="ascii").strip() if path.exists() else ""
-        if not known:  # not even the first start came to its end
-            known = secrets.token_hex(4)
-            draft = path.with_name(".instance")
-            draft.write_text(known + "\n", encoding="ascii")
-            draft.replace(path)
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise StartFailed(
-            f"data_dir: {str(path)!r} cannot be read or made ({why}); make room, or put it right"
-        ) from None
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", known):
-        raise StartFailed(f"data_dir: {str(path)!r} holds {known[:64]!r}, which is no name; delete it for a new one")
-    return known
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Store]:
-    async with AsyncExitStack() as stack:
-        try:
-            store = await stack.enter_async_context(stores.opened(settings))
-        except (KeyUnusable, BadValue, StoreUnavailable) as error:
-            raise StartFailed(f"store: {error}") from None
-        yield store
-
-
-@asynccontextmanager
-async def _started_pool(settings: Settings) -> AsyncIterator[media.Pool]:
-    try:
-        pool = media.Pool(configured.media_settings(settings))
-    except ValueError as error:
-        raise StartFailed(f"media.{error}") from None
-    try:
-        await pool.__aenter__()
-    except (media.WorkerFailed, OSError) as error:
-        raise StartFailed(f"media: {error}") from None
-    try:
-        yield pool
-    finally:
-        await pool.__aexit__(None, None, None)
-
-
-async def _media(
-    events: AsyncIterator[media.MediaEvent],
-    takeovers: Takeovers,
-    desk: Desk,
-    hub: Hub,
-    intruders: asyncio.Queue[media.Intruder],
-) -> None:
-    """What the pool tells, to whom it concerns. Nothing here waits: a lost leg gives its call back now."""
-    async for event in events:
-        match event:
-            case media.LegUp(leg):
-                if session := desk.owner(leg):
-                    hub.leg_changed(session, leg, up=True)
-            case media.LegDown(leg, why):
-                takeovers.leg_down(leg, why)
-                if session := desk.down(leg):
-                    hub.leg_changed(session, leg, up=False, why=why)
-            case media.PatchDown(_, patch, why):
-                takeovers.patch_down(patch, why)
-            case media.PatchUp(leg, patch, accepted, first_frame):
-                log.debug("patch-up", leg=leg, patch=patch, first_frame_ms=round((first_frame - accepted) * 1000, 1))
-            case media.Quality(leg, facts):
-                if session := desk.owner(leg):
-                    hub.quality(session, leg, asdict(facts))
-            case media.Intruder() as intruder:
-                log.warning("intruder", peer=intruder.peer, why=intruder.why)
-                with contextlib.suppress(asyncio.QueueFull):
-                    intruders.put_nowait(intruder)
-            case media.WorkerLost(worker, lost):
-                log.error("media-worker-lost", worker=worker, legs=len(lost))
-
-
-async def _record(intruders: asyncio.Queue[media.Intruder], journal: Journal) -> None:
-    """Puts on record who was turned away, as fast as the disk takes it; the log has all of them."""
-    while True:
-        one = await intruders.get()
-        with contextlib.suppress(StoreUnavailable):
-            number = await journal.intent(f"address:{one.peer}", "intrude", None, {"uuid": one.uuid, "why": one.why})
-            await journal.outcome(number, "refused", {})
 
 
 async def _watchdog(patience: float) -> None:

@@ -63,6 +63,7 @@ _HTTP_SLUGS = {404: "not-found", 405: "method-not-allowed", 413: "bad-request"}
 _HTTP_DETAILS = {
     404: "There is no such path; GET /api/v1/openapi.json lists those there are.",
     405: "This path does not know the method {method}; it knows {allowed}.",
+    408: "The body took too long to come; send it at once.",
     413: "The body is too large; send less.",
 }
 

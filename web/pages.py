@@ -12,10 +12,11 @@ from aiohttp import web
 
 from connector.ports import Journal
 
-from .auth import Guard, Site
+from .auth import LINK, Guard
 from .errors import NotFound
 from .record import recorded
 from .routing import Ask, Route
+from .site import Site
 
 log = structlog.get_logger()
 
@@ -73,9 +74,10 @@ def page_routes(files: Mapping[str, File], guard: Guard, site: Site, journal: Jo
         secret = ask.request.query.get("once")
         if secret is None:
             return _serve(ask.request, files.get("login.html"))
-        guard.admit("one-time-link", site.address(ask.request))
-        async with recorded(journal, "one-time-link", "login", {"address": site.address(ask.request)}):
-            session, principal = await guard.login_once(secret)
+        guard.admit(LINK, ask.address)
+        async with recorded(journal, LINK, "login", {"address": ask.address}):
+            session, principal = await guard.login_once(secret, ask.address)
+        await guard.replaced(ask.who)
         log.info("login-by-link", agent=principal.actor.id)
         # Not a redirect: a link followed from another site would not carry a SameSite=Strict cookie to its target.
         page = (
@@ -83,7 +85,7 @@ def page_routes(files: Mapping[str, File], guard: Guard, site: Site, journal: Jo
             '<link rel="icon" href="/static/favicon.svg" type="image/svg+xml">'  # else browsers ask for /favicon.ico
         )
         response = web.Response(text=page, content_type="text/html")
-        response.set_cookie(site.cookie, session, path="/", secure=site.https, httponly=True, samesite="Strict")
+        site.set_cookie(response, session)
         return response
 
     async def static(ask: Ask) -> web.StreamResponse:

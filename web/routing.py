@@ -1,10 +1,11 @@
 """The route table: each route declares who may use it, what it takes and what it answers.
 
 `Router.handler` is the only way from a URL to a handler: it authenticates, checks the origin, reads and checks the
-body, finds the call, asks `may()`, and puts the act on record. A route cannot be made without its `act`, so none can
-forget to ask; and one that changes something is recorded unless it says that it does that itself, or why not.
+body, finds the call, demands the permission, and puts the act on record. A route cannot be made without its `act`, so
+none can forget to ask; and one that changes something is recorded unless it says that it does that itself, or why not.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -17,14 +18,15 @@ from structlog.contextvars import bound_contextvars
 
 from connector.domain.calls import Call, CallId, Engagement
 from connector.domain.errors import NotAllowed
-from connector.domain.people import Act, Actor, Denied, may
+from connector.domain.people import Act, Actor, demand
 from connector.ports import Journal
 
-from .auth import Guard, Principal, Site
+from .auth import Guard, Principal
 from .errors import BadRequest, Fault, NotLoggedIn, TooManyRequests
 from .faults import faults_of, shown
 from .messages import Body
 from .record import Recording, recorded
+from .site import Site
 from .throttle import Buckets
 from .views import dumps
 
@@ -37,6 +39,8 @@ Need = Act | Public | Callable[[Any], Act]
 B = TypeVar("B", bound=Body)
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_BODY_DEADLINE = 20.0
+"""Seconds that a body may take to come: who trickles it holds a connection, and needs no account to log in slowly."""
 
 
 class Calls(Protocol):
@@ -238,17 +242,14 @@ def _bound(ask: Ask) -> dict[str, str]:
     return bound
 
 
-def demand(actor: Actor, act: Act, call: Call | None = None) -> None:
-    """`may()`, as an error."""
-    verdict = may(actor, act, call)
-    if isinstance(verdict, Denied):
-        raise NotAllowed(act, verdict.reason)
-
-
 async def _read(request: web.Request, kind: type[Body]) -> Body:
     if request.can_read_body and request.content_type != "application/json":
         raise BadRequest(Fault("Content-Type", shown(request.headers.get("Content-Type", "")), "use application/json"))
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(_BODY_DEADLINE):
+            raw = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
     try:
         return kind.model_validate_json(raw or b"{}")
     except ValidationError as error:

@@ -12,13 +12,15 @@ import structlog
 from aiohttp import WSMessage, WSMsgType, web
 from pydantic import Field, RootModel, ValidationError
 
+from connector.domain.people import demand
+
 from .audience import Client
 from .errors import BadRequest, Fault, ForeignOrigin, Overloaded, TooManyRequests
 from .faults import faults_of
 from .hub import Hub
 from .messages import Body
 from .middleware import problem_of
-from .routing import Ask, Route, demand
+from .routing import Ask, Route
 from .throttle import Bucket
 
 log = structlog.get_logger()

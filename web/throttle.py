@@ -1,6 +1,7 @@
 """Log-in back-off and rate limits: pure bookkeeping, time given by the caller in seconds of a monotonic clock."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _REMEMBERED = 10_000
@@ -45,6 +46,34 @@ class Throttle:
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+class Attempts:
+    """Attempts to log in: few for an account from one place, more for all accounts from there.
+
+    An account alone is not counted: else anybody could lock out anybody.
+    """
+
+    def __init__(self) -> None:
+        self._of_account = Throttle(free=5)
+        self._of_place = Throttle(free=50)
+
+    def take(self, account: str, place: str, now: float) -> float:
+        """0 when this one is admitted, and counted; else the seconds to wait."""
+        counted = self._counted(account, place)
+        wait = max(throttle.wait(key, now) for throttle, key in counted)
+        if wait == 0:
+            for throttle, key in counted:
+                throttle.attempt(key, now)
+        return wait
+
+    def succeeded(self, account: str, place: str) -> None:
+        """As `Throttle.succeeded`."""
+        for throttle, key in self._counted(account, place):
+            throttle.succeeded(key)
+
+    def _counted(self, account: str, place: str) -> Sequence[tuple[Throttle, str]]:
+        return (self._of_account, f"{account}\0{place}"), (self._of_place, place)
 
 
 @dataclass(slots=True)

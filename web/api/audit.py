@@ -19,6 +19,7 @@ from connector.store.trail import Done, Wanted
 
 from ..errors import BadRequest, Fault
 from ..faults import shown
+from ..messages import moment
 from ..routing import Ask, Route
 from ..views import dumps, stamp
 
@@ -208,4 +209,7 @@ def _time(ask: Ask, name: str) -> datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise BadRequest(Fault(f"query {name}", shown(text), "give a time with its zone, like 2026-01-31T12:00:00Z"))
-    return at
+    try:
+        return moment(at)
+    except ValueError as error:
+        raise BadRequest(Fault(f"query {name}", shown(text), str(error))) from None

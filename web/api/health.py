@@ -10,12 +10,12 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from connector.domain.people import Allowed, may
+from connector.domain.people import Allowed, demand, may
 from connector.services.registry import Registry
 
-from ..auth import Site
 from ..metrics import Sample, exposition
-from ..routing import Ask, Route, demand
+from ..routing import Ask, Route
+from ..site import Site
 from ..views import dumps
 
 

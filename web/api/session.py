@@ -9,11 +9,12 @@ from typing_extensions import TypedDict
 from connector.domain.people import PERMISSIONS, Allowed, may
 from connector.ports import Journal
 
-from ..auth import Guard, Principal, Site
+from ..auth import Guard, Principal, folded
 from ..errors import NotLoggedIn, TooManyAttempts, WrongPassword
 from ..messages import ChangePassword, Duty, IceServerJson, Login
 from ..record import recorded
 from ..routing import Ask, Route
+from ..site import Site
 from ..views import dumps
 
 
@@ -55,6 +56,7 @@ def session_routes(
 
     def shown(principal: Principal) -> SessionJson:
         actor = principal.actor
+        at_a_panel = "open-leg" in PERMISSIONS[actor.role]
         return {
             "id": actor.id,
             "name": actor.name,
@@ -63,21 +65,20 @@ def session_routes(
             "queues": sorted(actor.queues),
             "tenants": sorted(actor.tenants),
             "duty": duty.get(principal.session, {"on": False, "queues": []}),
-            "destinations": dict(destinations),
-            "ice_servers": list(ice_servers(actor.id)) if "open-leg" in PERMISSIONS[actor.role] else [],
-            "deaf": list(deaf),
+            "destinations": dict(destinations) if at_a_panel else {},
+            "ice_servers": list(ice_servers(actor.id)) if at_a_panel else [],
+            "deaf": list(deaf) if at_a_panel else [],
         }
 
     async def login(ask: Ask) -> web.Response:
         body = ask.body(Login)
-        address = site.address(ask.request)
-        guard.admit(body.username, address)
-        async with recorded(journal, body.username, "login", {"address": address}):
-            secret, principal = await guard.login(body.username, body.password, address)
-        if ask.who is not None and ask.who.by_cookie:
-            await guard.logout(ask.who)  # one browser, one session: the one it had is over
+        guard.admit(body.username, ask.address)
+        # By the name of the account, so that whoever looks for it finds the log-in, however the name was typed.
+        async with recorded(journal, folded(body.username), "login", {"address": ask.address}):
+            secret, principal = await guard.login(body.username, body.password, ask.address)
+        await guard.replaced(ask.who)
         response = web.Response(body=dumps(shown(principal)).encode(), content_type="application/json", charset="utf-8")
-        set_cookie(response, site, secret)
+        site.set_cookie(response, secret)
         return response
 
     async def who(ask: Ask) -> Mapping[str, Any]:
@@ -86,7 +87,7 @@ def session_routes(
     async def logout(ask: Ask) -> web.Response:
         await guard.logout(ask.principal)
         response = web.Response(status=204)
-        response.del_cookie(site.cookie, path="/", secure=site.https, httponly=True, samesite="Strict")
+        site.del_cookie(response)
         return response
 
     async def set_duty(ask: Ask) -> Mapping[str, Any]:
@@ -152,8 +153,3 @@ def session_routes(
             errors=(WrongPassword, TooManyAttempts),
         ),
     ]
-
-
-def set_cookie(response: web.StreamResponse, site: Site, secret: str) -> None:
-    """Hands the browser its session. No lifetime: it ends with the browser, or before that on the server."""
-    response.set_cookie(site.cookie, secret, path="/", secure=site.https, httponly=True, samesite="Strict")

@@ -22,7 +22,9 @@ from connector.store import Store
 from web import logs, main, settings
 from web.passwords import hash_password, hash_secret
 
-START_S = 30.0
+START_S = 60.0
+"""A service that ends by itself is noticed at once; this is for one that hangs, and generous to a machine that is busy
+with two exchanges and their callers."""
 STOP_S = 15.0
 AGAIN_S = 1.0
 
@@ -83,14 +85,15 @@ class Child:
             )
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018 - as asked for
         self._process.stdin.write(json.dumps(asdict(self._known)).encode() + b"\n")
+        what = "did not start"
         try:
             async with asyncio.timeout(START_S):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            line = b""
+            line, what = b"", f"did not serve within {START_S:.0f} s"
         if not line:
             await self.stop()
-            raise DidNotStart(f"the service did not start: {_why(self._log.read_text(errors='replace'))}")
+            raise DidNotStart(f"the service {what}: {_why(self._log.read_text(errors='replace'))}")
         self.address = Address(**json.loads(line))
 
     async def again(self) -> None:

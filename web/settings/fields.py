@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -40,17 +41,69 @@ def port_range(value: str) -> str:
 
 def network(value: str) -> str:
     try:
-        ip_network(value)
+        meant = ip_network(value, strict=False)
     except ValueError:
         raise ValueError('give an address or a network, like "10.0.0.5" or "10.0.0.0/24"') from None
+    if "/" in value and value.partition("/")[0] != str(meant.network_address):
+        raise ValueError(f'give the address "{value.partition("/")[0]}", or its network "{meant}"')
+    return value
+
+
+def proxies(value: str) -> str:
+    if ip_network(network(value)).prefixlen == 0:
+        raise ValueError("name your proxies only; of everybody, anybody could claim any address")
+    return value
+
+
+def address(value: str) -> str:
+    try:
+        ip_address(value)
+    except ValueError:
+        raise ValueError('give an address, like "203.0.113.10"') from None
     return value
 
 
 def origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+    """As browsers write it, or no request would seem to be ours: in ASCII and small letters, without a default port."""
+    try:
+        parts = urlsplit(value)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError:  # UnicodeError too: a name that is none
+        parts, host, port = urlsplit(""), "", None
+    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None
+    if parts.scheme not in _PORTS or not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host) or more:
         raise ValueError('give scheme and host, like "https://takeover.example.com"')
-    return value.rstrip("/")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def ice(value: str) -> str:
+    """RFC 7064 and 7065; a browser that is given anything else opens no line at all."""
+    found = re.fullmatch(
+        r"(stun|turn)s?:(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(\?transport=(?:udp|tcp))?", value
+    )
+    if found is None or not 0 < int(found[2] or 1) <= 65535 or (found[1] == "stun" and found[3]):
+        raise ValueError('give "stun:HOST:PORT", or "turn:HOST:PORT" with or without "?transport=tcp"')
+    return value
+
+
+def key(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", value):
+        raise ValueError("use 1 to 32 small letters, digits and hyphens, not first a hyphen")
+    return value
+
+
+def file(value: Path) -> Path:
+    """With the home folder put in for ``~``."""
+    if "\0" in str(value):
+        raise ValueError("remove the character U+0000")
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user {value.parts[0][1:]!r} here; write the whole path") from None
 
 
 def destination(value: str) -> str:
@@ -104,4 +157,5 @@ def _near(host: str) -> bool:
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(pattern)]
-Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Key = Annotated[str, AfterValidator(key)]
+File = Annotated[Path, AfterValidator(file)]

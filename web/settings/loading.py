@@ -45,6 +45,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                remedy = f"line {key_node.start_mark.line + 1}: << is not known here; write out what it stands for"
+                raise yaml.YAMLError(remedy)
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 line = key_node.start_mark.line + 1
@@ -104,11 +107,11 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
     faults: list[Fault] = []
 
     def at(path: Path | None) -> Path | None:
-        return None if path is None else folder / path.expanduser()
+        return None if path is None else folder / path
 
     def existing(path: Path | None, field: str) -> Path | None:
         found = at(path)
-        if found is not None and not os.access(found, os.R_OK):
+        if found is not None and not (found.is_file() and os.access(found, os.R_OK)):
             faults.append(Fault(field, shown(str(found)), "there is no such file, or it may not be read"))
         return found
 
@@ -245,7 +248,7 @@ def _secret(
     if given is not None:
         return _one_word(given.get_secret_value(), field, f"write the {key} there, or leave it out")
     if file is not None:
-        path = folder / file.expanduser()
+        path = folder / file
         try:
             text = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from connector.domain.escalation import Priority
 
-from .fields import Key, Pattern, Port, destination, machine, network, origin, place, port_range, transcriber
+from .fields import (
+    File,
+    Key,
+    Pattern,
+    Port,
+    address,
+    destination,
+    ice,
+    machine,
+    network,
+    origin,
+    place,
+    port_range,
+    proxies,
+    transcriber,
+)
 
 
 class Part(BaseModel):
@@ -20,8 +35,8 @@ class Part(BaseModel):
 class Tls(Part):
     """How the panel is served by https."""
 
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    cert_file: File | None = None
+    key_file: File | None = None
     self_signed: bool = False
 
     @model_validator(mode="after")
@@ -40,11 +55,17 @@ class Http(Part):
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(origin)] | None = None
     tls: Tls | None = None
-    trusted_proxies: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    trusted_proxies: tuple[Annotated[str, AfterValidator(proxies)], ...] = ()
     session_hours: Annotated[float, Field(gt=0, le=168)] = 12
     monitoring: tuple[Annotated[str, AfterValidator(network)], ...] = ("127.0.0.0/8", "::1/128")
     requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50
     ai_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 1_000
+
+    @model_validator(mode="after")
+    def _one_scheme(self) -> "Http":
+        if self.tls is not None and (self.public_url or "").startswith("http:"):
+            raise ValueError("with tls the panel is served by https: let public_url begin with https")
+        return self
 
     @property
     def https(self) -> bool:
@@ -67,9 +88,9 @@ class Asterisk(Part):
     port: Annotated[int, Field(ge=1, le=65535)] = 5038
     username: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
     secret: SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: File | None = None
     tls: bool = False
-    tls_ca_file: Path | None = None
+    tls_ca_file: File | None = None
     ais: Annotated[tuple[AiRule, ...], Field(max_length=100)] = ()
     destinations: Mapping[Key, Annotated[str, AfterValidator(destination)]] = Field(default_factory=dict)
     deadman_s: Annotated[float, Field(ge=2, le=60)] = 5
@@ -82,7 +103,7 @@ class FreeSwitch(Part):
     host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8021
     secret: SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: File | None = None
     sip_profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "internal"
     ais: Annotated[tuple[AiRule, ...], Field(max_length=100)] = ()
     destinations: Mapping[Key, Annotated[str, AfterValidator(place)]] = Field(default_factory=dict)
@@ -95,7 +116,7 @@ Pbx = Annotated[Asterisk | FreeSwitch, Field(discriminator="kind")]
 class IceServer(Part):
     """A STUN or TURN server, for browsers that cannot reach the workers directly."""
 
-    url: Annotated[str, Field(pattern=r"^(stun|stuns|turn|turns):[^\s]+$")]
+    url: Annotated[str, AfterValidator(ice)]
     username: str | None = None
     credential: SecretStr | None = None
     secret: SecretStr | None = None
@@ -105,6 +126,8 @@ class IceServer(Part):
     def _one_login(self) -> "IceServer":
         if self.secret is not None and (self.username or self.credential):
             raise ValueError("give secret, or username and credential, not both")
+        if self.url.startswith("turn") and self.secret is None and not (self.username and self.credential):
+            raise ValueError("a TURN server wants a login: give username and credential, or secret")
         return self
 
 
@@ -151,10 +174,10 @@ class Webhook(Part):
     """Where events are sent."""
 
     url: SecretStr | None = None
-    url_file: Path | None = None
+    url_file: File | None = None
     format: Literal["signed", "slack"] = "signed"
     secret: SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: File | None = None
     ai: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     events: tuple[EventKind, ...] | None = None
     allow_http: bool = False
@@ -166,7 +189,7 @@ class CaptionsPart(Part):
     backend: Literal["none", "http", "local"] = "none"
     url: Annotated[str, AfterValidator(transcriber)] | None = None
     key: SecretStr | None = None
-    key_file: Path | None = None
+    key_file: File | None = None
     model: Annotated[str, Field(min_length=1, max_length=100)] = "whisper-1"
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
 
@@ -176,7 +199,7 @@ class Media(Part):
 
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     udp_ports: Annotated[str, AfterValidator(port_range)] | None = None
-    public_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
+    public_addresses: tuple[Annotated[str, AfterValidator(address)], ...] = ()
     audiosocket_host: Annotated[str, AfterValidator(machine)] = "127.0.0.1"
     pbx_addresses: tuple[Annotated[str, AfterValidator(network)], ...] = ()
     ice_servers: tuple[IceServer, ...] = ()
@@ -189,7 +212,7 @@ class StorePart(Part):
     """Where accounts, sessions, transcripts and the audit are kept."""
 
     url: SecretStr | None = None
-    url_file: Path | None = None
+    url_file: File | None = None
 
 
 class Retention(Part):
@@ -201,7 +224,7 @@ class Retention(Part):
 class Audit(Part):
     """The key that chains the audit."""
 
-    key_file: Path | None = None
+    key_file: File | None = None
 
 
 class Log(Part):
@@ -216,7 +239,7 @@ class Settings(Part):
     """Everything that can be set."""
 
     instance: Key | None = None
-    data_dir: Path = Path("/var/lib/takeover")
+    data_dir: File = Path("/var/lib/takeover")
     http: Http = Http()
     pbx: Annotated[Mapping[Key, Pbx], Field(min_length=1)]
     ais: Mapping[Annotated[str, Field(min_length=1, max_length=64)], AiPolicy] = Field(default_factory=dict)

@@ -37,13 +37,14 @@ from connector.services.transcripts import Transcripts
 from connector.services.whose import PlacedJournal
 from connector.store import Store
 from web import app, pages
-from web.auth import Guard, Site
+from web.auth import Guard
 from web.hub import Hub
 from web.metrics import Requests
 from web.missed import Missed
 from web.passwords import hash_password, hash_secret, new_secret
 from web.routing import Limits, Route
 from web.signalling import Desk
+from web.site import Site
 
 KEY = bytes(range(32))
 PASSWORD = "correct horse battery"

@@ -20,6 +20,7 @@ from web.settings import SettingsError, parse
 
 # ---- the settings file ----
 
+ONE = "pbx: {m: {kind: asterisk, username: u, secret: s}}\n"
 SETTINGS = {
     "empty": ("", "  the file: null is not accepted; it must hold a map of settings; see takeover.example.yaml"),
     "a list": ("- a", '  the file: ["a"] is not accepted; it must hold a map of settings; see takeover.example.yaml'),
@@ -89,10 +90,7 @@ SETTINGS = {
     ),
     "a public address that is none": (
         "{pbx: {m: {kind: asterisk, username: u, secret: s}}, media: {public_addresses: [example.com]}}",
-        (
-            '  media.public_addresses.0: "example.com" is not accepted; give an address or a network, '
-            'like "10.0.0.5" or "10.0.0.0/24"'
-        ),
+        ('  media.public_addresses.0: "example.com" is not accepted; give an address, like "203.0.113.10"'),
     ),
     "a public url with a path": (
         "{pbx: {m: {kind: asterisk, username: u, secret: s}}, http: {public_url: 'https://a.example/panel'}}",
@@ -100,6 +98,83 @@ SETTINGS = {
             '  http.public_url: "https://a.example/panel" is not accepted; give scheme and host, '
             'like "https://takeover.example.com"'
         ),
+    ),
+    "a public url with a port that is none": (
+        ONE + "http: {public_url: 'https://a.example:99999'}",
+        (
+            '  http.public_url: "https://a.example:99999" is not accepted; give scheme and host, '
+            'like "https://takeover.example.com"'
+        ),
+    ),
+    "a public url with a password": (
+        ONE + "http: {public_url: 'https://u:p@a.example'}",
+        (
+            '  http.public_url: "https://u:p@a.example" is not accepted; give scheme and host, '
+            'like "https://takeover.example.com"'
+        ),
+    ),
+    "a public url that is not what browsers are served": (
+        ONE + "http: {public_url: 'http://a.example', tls: {self_signed: true}}",
+        (
+            '  http: {"public_url": "http://a.example", "tls": {"self_signed": true}} is not accepted; '
+            "with tls the panel is served by https: let public_url begin with https"
+        ),
+    ),
+    "everybody as a proxy": (
+        ONE + "http: {trusted_proxies: [0.0.0.0/0]}",
+        (
+            '  http.trusted_proxies.0: "0.0.0.0/0" is not accepted; name your proxies only; '
+            "of everybody, anybody could claim any address"
+        ),
+    ),
+    "an address with the size of its network": (
+        ONE + "http: {monitoring: [10.0.0.5/24]}",
+        (
+            '  http.monitoring.0: "10.0.0.5/24" is not accepted; give the address "10.0.0.5", '
+            'or its network "10.0.0.0/24"'
+        ),
+    ),
+    "a network where one address is meant": (
+        ONE + "media: {public_addresses: [10.0.0.0/24]}",
+        '  media.public_addresses.0: "10.0.0.0/24" is not accepted; give an address, like "203.0.113.10"',
+    ),
+    "a TURN server without a login": (
+        ONE + "media: {ice_servers: [{url: 'turn:a.example', username: u}]}",
+        (
+            '  media.ice_servers.0: {"url": "turn:a.example", "username": "u"} is not accepted; '
+            "a TURN server wants a login: give username and credential, or secret"
+        ),
+    ),
+    "a STUN server that browsers do not take": (
+        ONE + "media: {ice_servers: [{url: 'stun://a.example:3478'}]}",
+        (
+            '  media.ice_servers.0.url: "stun://a.example:3478" is not accepted; '
+            'give "stun:HOST:PORT", or "turn:HOST:PORT" with or without "?transport=tcp"'
+        ),
+    ),
+    "a name with capitals": (
+        "pbx: {Main: {kind: asterisk, username: u, secret: s}}",
+        '  pbx.Main: "Main" is not accepted; use 1 to 32 small letters, digits and hyphens, not first a hyphen',
+    ),
+    "a part whose fields are all commented out": (
+        ONE + "http:",
+        "  http: it is empty; give what belongs there, or leave it out",
+    ),
+    "a path with a NUL": (
+        'pbx: {m: {kind: asterisk, username: u, secret_file: "a\\0b"}}',
+        '  pbx.m.secret_file: "a\\u0000b" is not accepted; remove the character U+0000',
+    ),
+    "a path of a user who is not there": (
+        ONE + "data_dir: ~nobody-here/data",
+        "  data_dir: \"~nobody-here/data\" is not accepted; there is no user 'nobody-here' here; write the whole path",
+    ),
+    "a folder instead of a certificate": (
+        "pbx: {m: {kind: asterisk, username: u, secret: s, tls: true, tls_ca_file: /}}",
+        '  pbx.m.tls_ca_file: "/" is not accepted; there is no such file, or it may not be read',
+    ),
+    "a merge of two parts": (
+        "x: &x {secret: s}\npbx: {m: {<<: *x, kind: asterisk}}",
+        "  the file: it is not valid YAML (line 2: << is not known here; write out what it stands for)",
     ),
     "a python object": (
         "pbx: !!python/object/apply:os.system ['true']",

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from web.cli import main
+from web.commands.check import check
+from web.settings import parse
 
 CONFIG = "data_dir: data\npbx: {main: {kind: asterisk, username: takeover, secret: s3cret, port: 1}}\n"
 Run = Callable[..., tuple[int, str, str]]
@@ -48,7 +50,35 @@ def test_check_says_what_it_understood(run: Run, tmp_path: Path) -> None:
         "pbx": ["main"],
         "data_dir": str(tmp_path / "data"),
         "store": f"sqlite+aiosqlite:///{tmp_path}/data/takeover.db",
+        "notes": [],
     }
+
+
+PBX = "pbx: {m: {kind: asterisk, username: u, secret: s}}\n"
+SWITCH = "pbx: {m: {kind: freeswitch, secret: s, host: 10.0.0.9}}\n"
+REMOTE = "pbx: {m: {kind: asterisk, username: u, secret: s, host: %s, tls: %s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (PBX + "http: {host: 0.0.0.0}", "http.host: '0.0.0.0' is open to other machines by plain http"),
+        (PBX + "http: {host: 0.0.0.0, public_url: 'https://a.example'}", ""),
+        (REMOTE % ("10.0.0.9", "false") + "media: {audiosocket_host: 10.0.0.5, pbx_addresses: [10.0.0.9]}", "set tls"),
+        (REMOTE % ("10.0.0.9", "true") + "media: {audiosocket_host: 10.0.0.5, pbx_addresses: [10.0.0.0/24]}", ""),
+        (REMOTE % ("pbx.example", "true") + "media: {audiosocket_host: 10.0.0.5}", ""),
+        (SWITCH + "media: {audiosocket_host: 10.0.0.5, pbx_addresses: [10.0.0.9]}", "ESL is in the clear"),
+        (REMOTE % ("10.0.0.9", "true"), "media.audiosocket_host: '127.0.0.1' is this machine's alone"),
+        (REMOTE % ("10.0.0.9", "true") + "media: {audiosocket_host: 10.0.0.5}", "[] lacks '10.0.0.9'"),
+    ],
+)
+def test_check_notes_what_other_machines_could_not_use(text: str, note: str) -> None:
+    outcome = check(parse(text, variables={}))
+    said = [line for line in outcome.lines if line.startswith("Note: ")]
+    assert len(said) == bool(note)
+    assert all(note in line for line in said)
+    assert outcome.code == 0
+    assert [f"Note: {one}" for one in outcome.facts["notes"]] == said
 
 
 def test_root_leaves_no_files_of_its_own_in_the_services_folder(

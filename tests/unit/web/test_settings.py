@@ -223,3 +223,17 @@ def test_a_name_that_no_resolver_takes_is_refused_and_does_not_end_the_service(h
     text = f'pbx: {{main: {{kind: asterisk, username: t, secret: s, host: "{host}"}}}}'
     with pytest.raises(SettingsError, match=r"pbx.main.host: .* parts between the dots have 1 to 63 characters"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://t.example.com:443/", "https://t.example.com"),
+        ("http://t.example.com:80", "http://t.example.com"),
+        ("https://T.Example.com:8443", "https://t.example.com:8443"),
+        ("https://b\u00fccher.example", "https://xn--bcher-kva.example"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_the_public_address_is_compared_as_browsers_write_it(given: str, meant: str) -> None:
+    assert parse(PBX + f"http: {{public_url: '{given}'}}", variables={}).http.public_url == meant

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connector.domain.errors import StoreUnavailable
-from web import keyfile, main, stores
+from web import ground, keyfile, stores
 from web.errors import StartFailed
 from web.keyfile import KeyUnusable
 from web.settings import Settings
@@ -39,15 +39,15 @@ def test_a_full_disk_leaves_no_empty_key_that_looks_like_a_lost_one(
 
 def test_an_instance_that_was_cut_off_is_made_anew_and_one_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "instance").write_text("")  # as a full disk leaves it
-    name = main._instance(tmp_path)
-    assert name == main._instance(tmp_path) != ""
+    name = ground.instance_in(tmp_path)
+    assert name == ground.instance_in(tmp_path) != ""
     (tmp_path / "instance").write_text("a b")
     with pytest.raises(StartFailed, match=r"instance' holds 'a b', which is no name; delete it"):
-        main._instance(tmp_path)
+        ground.instance_in(tmp_path)
     (tmp_path / "instance").unlink()
     (tmp_path / "instance").mkdir()
     with pytest.raises(StartFailed, match="Is a directory"):
-        main._instance(tmp_path)
+        ground.instance_in(tmp_path)
 
 
 async def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The composition root's own tasks: what the media tells must reach whom it concerns, whatever else is slow."""
+"""What the media tells must reach whom it concerns, whatever else is slow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from connector.domain.calls import CallId
 from connector.domain.errors import StoreUnavailable
 from media import pool as media
 from tests.unit.web.house import until
-from web import main
+from web import mediaevents
 
 
 class Told:
@@ -55,10 +55,10 @@ async def test_a_lost_leg_is_told_at_once_although_the_disk_hangs_over_an_intrud
     told, disk = cast("Any", Told()), Disk()
     disk.hangs.clear()
     intruders: asyncio.Queue[media.Intruder] = asyncio.Queue(2)
-    writing = asyncio.create_task(main._record(intruders, cast("Any", disk)))
+    writing = asyncio.create_task(mediaevents.record(intruders, cast("Any", disk)))
     with structlog.testing.capture_logs() as logs:
         flood = [media.Intruder("203.0.113.7", f"u{number}", "unknown") for number in range(9)]
-        await main._media(stream(*flood, media.LegDown("leg", "worker")), told, told, told, intruders)
+        await mediaevents.follow(stream(*flood, media.LegDown("leg", "worker")), told, told, told, intruders)
     assert told.legs == [("leg", "worker")]
     assert sum(line["event"] == "intruder" for line in logs) == 9, "the log has all"
     disk.hangs.set()
@@ -72,6 +72,6 @@ async def test_an_intruder_that_cannot_be_put_on_record_does_not_end_the_recordi
     intruders: asyncio.Queue[media.Intruder] = asyncio.Queue()
     for number in range(2):
         intruders.put_nowait(media.Intruder("203.0.113.7", f"u{number}", "unknown"))
-    writing = asyncio.create_task(main._record(intruders, cast("Any", disk)))
+    writing = asyncio.create_task(mediaevents.record(intruders, cast("Any", disk)))
     await until(lambda: [uuid for _, _, uuid in disk.written] == ["u1"])
     writing.cancel()
