@@ -7,7 +7,6 @@ request can be made to fail, and the events connection can be cut. The agent leg
 import asyncio
 import itertools
 import json
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,8 +17,11 @@ import aiortc
 import av
 from aiohttp import web
 
+from web.demo.browser import find
+
 STATIC = Path(__file__).parents[2] / "web" / "static"
-CHROMIUM = shutil.which("chromium") or ""
+
+CHROMIUM = find()
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

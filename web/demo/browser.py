@@ -64,17 +64,25 @@ async ([frequencies, seconds]) => {
 """
 
 
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
 class PanelFault(Exception):
     """The panel did not do what it should; the text says what, where, and what it showed."""
 
 
+def find() -> str:
+    """Path of the browser: $CHROMIUM, or one on PATH; empty if there is none."""
+    named = os.environ.get("CHROMIUM")
+    return next(filter(None, map(shutil.which, [named] if named else NAMES)), "")
+
+
 def chromium() -> str:
-    """Path of the browser: $CHROMIUM, or chromium on PATH. Raises NotProvided."""
-    named = os.environ.get("CHROMIUM", "")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-    if not found or not Path(found).exists():
-        raise NotProvided(f"no Chromium {named or 'on PATH'}; install the package chromium or set CHROMIUM to its path")
-    return found
+    """The same; raises NotProvided."""
+    if found := find():
+        return found
+    named = os.environ.get("CHROMIUM") or "on PATH"
+    raise NotProvided(f"no Chromium {named}; install the package chromium or set CHROMIUM to its path")
 
 
 def write_tone(path: Path, hz: float) -> None:
