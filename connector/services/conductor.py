@@ -11,13 +11,15 @@ from ..domain.calls import Call, Engagement, Mode, PatchId, Phase
 from ..domain.commands import Command, Prepare, Wait
 from ..domain.errors import (
     CallEnded,
+    CallUnknown,
+    NotAllowed,
     PbxTimeout,
     StoreUnavailable,
     TakeoverError,
     VerbRefused,
 )
 from ..domain.inputs import CallerLeft, Change, Due, Input, Leave
-from ..domain.people import Actor
+from ..domain.people import Actor, Allowed, may
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
 from .fitness import unfit
 from .hands import Errand, Hands, Timing
@@ -67,6 +69,7 @@ class Conductor:
             speaking_patience=parts.timing.speak,
         )
         self._parts = parts
+        self._actor = actor
         self._state, self._first = takeover.begin(engagement.mode)
         self._mailbox: asyncio.Queue[Input] = asyncio.Queue()
         self._asked_mode: Mode | None = engagement.mode
@@ -80,6 +83,14 @@ class Conductor:
         self._caller_why = reasons.CALLER_HANGUP
 
     # What others see and say
+
+    @property
+    def call_now(self) -> Call:
+        """The call as it is: since the engagement began it may have gone to another queue."""
+        try:
+            return self._parts.registry.call(self.call.id)
+        except (CallEnded, CallUnknown):
+            return self.call
 
     @property
     def holds_floor(self) -> bool:
@@ -121,6 +132,14 @@ class Conductor:
             self._caller_left.set()
             self._caller_why = input_.why
         self._mailbox.put_nowait(input_)
+
+    def reconsider(self) -> None:
+        """Puts the agent out who only listens in a call that has gone to a queue or tenant that is not theirs. Who
+        speaks, or is being brought in to, stays: the caller would be left in the middle of a sentence."""
+        if takeover.holds_floor(self._state):
+            return
+        if not isinstance(may(self._actor, self._state.mode.value, self.call_now), Allowed):
+            self.post(Leave(reasons.NOT_YOURS))
 
     def claim(self, mode: Mode) -> None:
         """The agent is about to want another mode: holds the floor for it from now on."""
@@ -210,6 +229,8 @@ class Conductor:
             self.over.set()
         self._answer_wish(tasks)
         self._notify()
+        if state.phase is Phase.ACTIVE:
+            self.reconsider()
         if changed and state.phase is Phase.ACTIVE:
             tasks.create_task(self._keep())
 
@@ -246,6 +267,8 @@ class Conductor:
             return self._hands.error
         if self._caller_left.is_set():
             return CallEnded(self.call.id)
+        if self._state.why == reasons.NOT_YOURS:
+            return NotAllowed(wish.value, "The call has gone to a queue or tenant that is not yours.")
         why = self._state.why or "the call changed meanwhile"
         return VerbRefused(self.pbx.name, wish.value, why)
 

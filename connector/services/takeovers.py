@@ -29,7 +29,7 @@ from ..domain.errors import (
     PbxUnavailable,
     TakeoverError,
 )
-from ..domain.events import AgentPresent, CallGone, PbxEvent, SnapshotTaken
+from ..domain.events import AgentPresent, CallChanged, CallGone, PbxEvent, SnapshotTaken
 from ..domain.inputs import CallerLeft, Input, Leave, PatchLost, Seen
 from ..domain.people import Actor, demand
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
@@ -126,7 +126,7 @@ class Takeovers:
     async def change(self, actor: Actor, engagement: EngagementId, mode: Mode) -> Engagement:
         """Changes the mode, live; the permission is asked for again."""
         conductor = self._own(actor, engagement)
-        demand(actor, mode, self._now(conductor))
+        demand(actor, mode, conductor.call_now)
         if mode is conductor.engagement.mode and conductor.settled:
             return conductor.engagement
         self._offered(self._registry.call(conductor.call.id), mode)
@@ -175,7 +175,7 @@ class Takeovers:
         conductor = self._find(engagement)
         another = conductor.engagement.agent != actor.id
         if another:
-            demand(actor, "override", self._now(conductor))
+            demand(actor, "override", conductor.call_now)
         if len(note) > MAX_NOTE:
             raise BadValue("note", f"{note[:32]}...", f"use at most {MAX_NOTE} characters")
         if another and not conductor.leaving:
@@ -347,11 +347,6 @@ class Takeovers:
             raise EngagementUnknown(engagement)
         return conductor
 
-    def _now(self, conductor: Conductor) -> Call:
-        """The call as it is: since the engagement began it may have gone to another queue."""
-        live = (call for call in self._registry.calls() if call.id == conductor.call.id)
-        return next(live, conductor.call)
-
     def _own(self, actor: Actor, engagement: EngagementId) -> Conductor:
         conductor = self._find(engagement)
         if conductor.engagement.agent != actor.id:
@@ -390,8 +385,12 @@ class Takeovers:
         match event:
             case SnapshotTaken():
                 self._resync(event)
-            case CallGone(call):
-                self._hung_up.discard(call)
+            case CallChanged(call):
+                for conductor in self._conductors.values():
+                    if conductor.call.id == call.id:
+                        conductor.reconsider()
+            case CallGone(call_id):
+                self._hung_up.discard(call_id)
             case AgentPresent():
                 self._adopt_or_release(event)
 
@@ -413,6 +412,7 @@ class Takeovers:
                 continue
             seen = present.get(conductor.patch) if conductor.patch is not None else None
             conductor.post(Seen(None, seen.mode if seen else None))
+            conductor.reconsider()
         for event in present.values():
             self._adopt_or_release(event)
 

@@ -11,9 +11,9 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from connector.domain.calls import Ai, Call, Channels, Mode, ModeChoice, Party, PatchId, Topology, call_id
 from connector.domain.errors import (
@@ -143,6 +143,11 @@ class FakeExchange:
         made = self.calls[call.id] = FakeCall(call)
         self.tell(CallChanged(call))
         return made
+
+    def move(self, call: FakeCall, **facts: Any) -> None:
+        """The dialplan says otherwise of the call than before: another queue, another tenant."""
+        call.call = replace(call.call, **facts)
+        self.tell(CallChanged(call.call))
 
     def caller_hangs_up(self, call: FakeCall, why: str = "hangup") -> None:
         if self.calls.pop(call.call.id, None) is None:
