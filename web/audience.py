@@ -63,19 +63,41 @@ class Audience:
 
     def __init__(self, actor: Actor, calls: Iterable[Call]) -> None:
         self._actor = actor
+        self.key = permission(actor)
         self.clients: set[Client] = set()
         self.pending: dict[Key, Change] = {}
+        self.kept: set[CallId] = set()
+        """Calls that may have gone to another queue, which the one person of this audience sees: they speak in them."""
         self.seen: dict[CallId, str] = {call.id: call.ai.ref for call in calls if self.sees(call)}
         """Calls the clients were told of, with the AI's reference at that time."""
         self._past: deque[CallId] = deque(maxlen=PAST)
+
+    def alone(self) -> "Audience":
+        """An audience for one person of this one, who has been told the same so far."""
+        alone = Audience(self._actor, ())
+        alone.key = self._actor.id
+        alone.pending, alone.seen, alone._past = dict(self.pending), dict(self.seen), self._past.copy()
+        return alone
+
+    def keep(self, rev: int, call: Call) -> None:
+        """The person speaks in this call: it stays, or comes back, before their eyes wherever it goes."""
+        self.kept.add(call.id)
+        if call.id not in self.seen:
+            self._upserted((call.id, "call"), CallUpserted(rev, call))
+
+    def let_go(self, rev: int, call: Call) -> None:
+        """The person speaks in it no more."""
+        self.kept.discard(call.id)
+        if call.id in self.seen and not self.sees(call):
+            self._gone((call.id, "call"), CallRemoved(rev, call.id, "not-yours"))
 
     @property
     def is_ai(self) -> bool:
         return self._actor.role == "ai"
 
     def sees(self, call: Call) -> bool:
-        """Whether this permission covers a call."""
-        return isinstance(may(self._actor, "see", call), Allowed)
+        """Whether this permission covers a call, or its person speaks in it."""
+        return call.id in self.kept or isinstance(may(self._actor, "see", call), Allowed)
 
     def take(self, key: Key, call: CallId | None, change: Change, unique: Callable[[], Key]) -> None:
         """Notes a change about `call` (None: about no call) for the next delta, if these clients may know it."""
@@ -114,6 +136,7 @@ class Audience:
 
     def _gone(self, key: Key, change: CallRemoved) -> None:
         del self.seen[change.call_id]
+        self.kept.discard(change.call_id)
         self._past.append(change.call_id)
         if self.is_ai:  # it is told what happened, not what is: all of that comes before the end
             self.pending["ended", change.call_id] = change

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from connector.domain.calls import CallId
+from connector.domain.errors import CallEnded, CallUnknown
 from connector.services.changes import (
     AiNotice,
     CallRemoved,
@@ -82,11 +83,7 @@ class Hub:
     def leave(self, client: Client) -> None:
         """The client's socket is closed."""
         self._clients.discard(client)
-        audience = client.audience
-        if audience is not None:
-            audience.clients.discard(client)
-            if not audience.clients:
-                del self._audiences[permission(client.principal.actor)]
+        self._unseat(client)
 
     def sockets_of(self, actor: str) -> int:
         """How many sockets somebody has open."""
@@ -139,11 +136,46 @@ class Hub:
         client.put(dumps(message).encode())
 
     def _audience(self, client: Client) -> Audience:
-        if client.audience is None:
-            actor = client.principal.actor
-            client.audience = self._audiences.setdefault(permission(actor), Audience(actor, self._registry.calls()))
-            client.audience.clients.add(client)
-        return client.audience
+        if client.audience is not None:
+            return client.audience
+        actor = client.principal.actor
+        seat = self._seat(client, self._audiences.get(permission(actor)) or Audience(actor, self._registry.calls()))
+        for engagement in self._registry.engagements():
+            if engagement.agent == actor.id:
+                self._keep_speakers(engagement.call)
+        return client.audience or seat
+
+    def _seat(self, client: Client, audience: Audience) -> Audience:
+        self._unseat(client)
+        audience = client.audience = self._audiences.setdefault(audience.key, audience)
+        audience.clients.add(client)
+        return audience
+
+    def _unseat(self, client: Client) -> None:
+        audience = client.audience
+        if audience is not None:
+            audience.clients.discard(client)
+            if not audience.clients:
+                del self._audiences[audience.key]
+
+    def _keep_speakers(self, id_: CallId) -> None:
+        """Who speaks in a call sees it wherever it goes, or the panel would close the microphone, and the caller hear
+        neither agent nor AI. Then who speaks has an audience alone, as nobody else is told of that call."""
+        speakers = {one.agent for one in self._registry.engagements(id_) if one.mode.speaks}
+        if not speakers and not any(id_ in audience.kept for audience in self._audiences.values()):
+            return
+        try:
+            call = self._registry.call(id_)
+        except (CallEnded, CallUnknown):
+            return  # everybody is told of its end
+        for client in self._clients:
+            audience, who = client.audience, client.principal.actor.id
+            if audience is None:
+                continue
+            if who in speakers and not audience.sees(call):
+                self._seat(client, self._audiences.get(who) or audience.alone()).keep(self._registry.rev, call)
+            elif who not in speakers and id_ in audience.kept:
+                audience.let_go(self._registry.rev, call)
 
     # ---- what happens ----
 
@@ -189,6 +221,8 @@ class Hub:
             self._rendering.outdated(change, call)
             if isinstance(change, DtmfSeen):
                 continue  # digits may be card numbers: nobody needs to see them
+            if call is not None and isinstance(change, CallUpserted | EngagementChanged):
+                self._keep_speakers(call)
             for audience in self._audiences.values():
                 audience.take(key, call, change, self._unique)
             if isinstance(change, AiNotice) and any(one.wants(change) for one in self._audiences.values()):
