@@ -1,6 +1,5 @@
 """From the settings to what the parts of the service are made with."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -97,10 +96,10 @@ def escalation_policy(settings: Settings) -> Policy:
 def media_settings(settings: Settings) -> media.MediaSettings:
     """What the media workers are started with."""
     part = settings.media
-    ports = tuple(int(port) for port in part.udp_ports.split("-")) if part.udp_ports else None
+    ports = part.ports
     return media.MediaSettings(
-        workers=part.workers or os.cpu_count() or 1,
-        udp_ports=(ports[0], ports[1]) if ports else None,
+        workers=part.processes,
+        udp_ports=(ports[0], ports[-1]) if ports else None,
         public_addresses=part.public_addresses,
         audiosocket_host=part.audiosocket_host,
         pbx_addresses=part.pbx_addresses,

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 from connector.store.engine import parsed, readable
 
-from ..settings import Asterisk, Settings
+from ..settings import Asterisk, Media, Settings
 from .outcome import Outcome
 
 
@@ -22,13 +22,14 @@ def check(settings: Settings) -> Outcome:
 
 
 def _doubts(settings: Settings) -> Iterator[str]:
-    """What works as it is written, and yet not for people on other machines; each with field, value and remedy."""
+    """What works as it is written, and yet not for all people and machines; each with field, value and remedy."""
     http, media = settings.http, settings.media
     if not _is_here(http.host) and not http.https:
         yield (
             f"http.host: {http.host!r} is open to other machines by plain http: passwords can be read on the way, and "
             "no browser gives its microphone. Set http.tls, or http.public_url where a proxy in front has https"
         )
+    yield from _few_ports(media)
     for name, one in settings.pbx.items():
         if _is_here(one.host):
             continue
@@ -46,6 +47,19 @@ def _doubts(settings: Settings) -> Iterator[str]:
                 f"media.pbx_addresses: {[*media.pbx_addresses]} lacks {one.host!r}, so the workers refuse pbx.{name}; "
                 "add it, or the address that it calls from"
             )
+
+
+def _few_ports(media: Media) -> Iterator[str]:
+    """Every agent on duty has one port of the range, whatever the worker."""
+    agents = media.processes * media.max_legs_per_worker
+    if media.ports is not None and len(media.ports) < agents:
+        takers = f"{media.processes} worker{'s take' if media.processes > 1 else ' takes'}"
+        yield (
+            f"media.udp_ports: {media.udp_ports!r} has {len(media.ports)} ports, and {takers} up to {agents} agents on "
+            f"duty at once: those for whom there is no port are refused. If there can be so many, give {agents} ports, "
+            f"better {agents + agents // 10}, as an agent whose network changes has two for a moment; else lower "
+            "media.max_legs_per_worker"
+        )
 
 
 def _is_here(host: str) -> bool:

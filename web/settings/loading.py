@@ -18,7 +18,7 @@ from connector.transcribers import local
 from ..errors import Fault
 from ..faults import faults_of, shown
 from .fields import check_webhook
-from .models import Asterisk, Audit, CaptionsPart, FreeSwitch, Settings, StorePart, Webhook
+from .models import Asterisk, Audit, CaptionsPart, FreeSwitch, Media, Settings, StorePart, Webhook
 
 DEFAULT_PATH = Path("/etc/takeover/takeover.yaml")
 CAPTIONS_KEY = "TAKEOVER_CAPTIONS_KEY"
@@ -136,7 +136,7 @@ def _resolved(settings: Settings, source: str, folder: Path, variables: Mapping[
         faults += wrong
     captions, wrong = _captions(settings.captions, folder, variables)
     store, faulty = _store(settings.store, folder, variables)
-    faults += [*wrong, *faulty, *_cross_checked(settings)]
+    faults += [*wrong, *faulty, *_cross_checked(settings), *_ports(settings.media)]
     http = settings.http
     if http.tls is not None:
         tls = http.tls.model_copy(
@@ -214,6 +214,16 @@ def _cross_checked(settings: Settings) -> list[Fault]:
             for name in lacking
         ]
     return faults
+
+
+def _ports(part: Media) -> list[Fault]:
+    """Too few ports for anybody's work; whether there are enough for all agents, `takeover check` can only ask."""
+    least = 2 * (part.workers or 1)
+    if part.ports is None or len(part.ports) >= least:
+        return []
+    has = f"it has {len(part.ports)} port{'s' if len(part.ports) > 1 else ''}"
+    why = "each worker needs one for an agent, and one more while that agent's network changes"
+    return [Fault("media.udp_ports", shown(part.udp_ports), f"{has}; give {least} or more: {why}")]
 
 
 def _webhook(one: Webhook, name: str, folder: Path, variables: Mapping[str, str]) -> tuple[Webhook, list[Fault]]:

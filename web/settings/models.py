@@ -1,5 +1,6 @@
 """What can be set. `config/takeover.example.yaml` shows every key."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -206,6 +207,19 @@ class Media(Part):
     max_legs_per_worker: Annotated[int, Field(ge=1, le=500)] = 50
     max_lateness_ms: Annotated[float, Field(gt=0, le=1000)] = 5
     suppression: bool = True
+
+    @property
+    def processes(self) -> int:
+        """How many workers there will be."""
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def ports(self) -> range | None:
+        """The UDP ports that browsers are offered; None: whichever are free."""
+        if self.udp_ports is None:
+            return None
+        first, last = self.udp_ports.split("-")
+        return range(int(first), int(last) + 1)
 
 
 class StorePart(Part):

@@ -84,6 +84,20 @@ SETTINGS = {
         "{pbx: {m: {kind: asterisk, username: u, secret: s}}, media: {udp_ports: 30000-20000}}",
         '  media.udp_ports: "30000-20000" is not accepted; give a range within 1024-65535, like "20000-20199"',
     ),
+    "a single port for all agents": (
+        "{pbx: {m: {kind: asterisk, username: u, secret: s}}, media: {udp_ports: 20000-20000}}",
+        (
+            '  media.udp_ports: "20000-20000" is not accepted; it has 1 port; give 2 or more: each worker needs one '
+            "for an agent, and one more while that agent's network changes"
+        ),
+    ),
+    "fewer ports than the workers need": (
+        "{pbx: {m: {kind: asterisk, username: u, secret: s}}, media: {workers: 8, udp_ports: 20000-20009}}",
+        (
+            '  media.udp_ports: "20000-20009" is not accepted; it has 10 ports; give 16 or more: each worker needs one '
+            "for an agent, and one more while that agent's network changes"
+        ),
+    ),
     "tls without its key": (
         "{pbx: {m: {kind: asterisk, username: u, secret: s}}, http: {tls: {cert_file: a.pem}}}",
         '  http.tls: {"cert_file": "a.pem"} is not accepted; give cert_file and key_file, or self_signed: true',

@@ -81,6 +81,37 @@ def test_check_notes_what_other_machines_could_not_use(text: str, note: str) -> 
     assert [f"Note: {one}" for one in outcome.facts["notes"]] == said
 
 
+@pytest.mark.parametrize(
+    ("media", "note"),
+    [
+        ("workers: 4, udp_ports: 20000-20199", ""),
+        ("workers: 4", ""),
+        (
+            "workers: 5, udp_ports: 20000-20199",
+            "media.udp_ports: '20000-20199' has 200 ports, and 5 workers take up to 250 agents",
+        ),
+        (
+            "workers: 1, max_legs_per_worker: 300, udp_ports: 20000-20199",
+            "media.udp_ports: '20000-20199' has 200 ports, and 1 worker takes up to 300 agents",
+        ),
+    ],
+)
+def test_check_notes_agents_for_whom_there_is_no_port(media: str, note: str) -> None:
+    said = check(parse(PBX + f"media: {{{media}}}", variables={})).facts["notes"]
+    assert len(said) == bool(note)
+    assert all(one.startswith(note) for one in said)
+
+
+def test_check_counts_the_workers_that_there_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    (note,) = check(parse(PBX + "media: {udp_ports: 20000-20199}", variables={})).facts["notes"]
+    assert note == (
+        "media.udp_ports: '20000-20199' has 200 ports, and 16 workers take up to 800 agents on duty at once: those for "
+        "whom there is no port are refused. If there can be so many, give 800 ports, better 880, as an agent whose "
+        "network changes has two for a moment; else lower media.max_legs_per_worker"
+    )
+
+
 def test_root_leaves_no_files_of_its_own_in_the_services_folder(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
