@@ -27,6 +27,7 @@ from .api.people import people_routes
 from .api.recording import recording_routes
 from .api.session import session_routes
 from .auth import Guard, Principal
+from .door import Door
 from .hub import Hub
 from .messages import IceServerJson
 from .metrics import Labels, Requests, Sample, gauge
@@ -56,6 +57,7 @@ class Parts:
     """The audit, which is told of every act."""
     guard: Guard
     site: Site
+    door: Door
     desk: Desk
     hub: Hub
     files: Mapping[str, File]
@@ -73,7 +75,8 @@ class Parts:
 def build(parts: Parts) -> web.Application:
     """The application, ready to be served."""
     requests = Requests()
-    app = web.Application(middlewares=[_counting(requests), errors_to_problems()], client_max_size=MAX_BODY)
+    middlewares = [_counting(requests), errors_to_problems(), parts.door.counting()]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.on_response_prepare.append(security_headers(https=parts.site.https))
     parts.guard.on_end(_ending(parts))
     router = Router(parts.guard, parts.registry, parts.site, parts.journal, parts.limits)
@@ -108,6 +111,13 @@ def routes(parts: Parts, requests: Requests) -> list[Route]:
                 {(("what", "refreshed"),): parts.hub.refreshed, (("what", "dropped"),): parts.hub.dropped},
             ),
             gauge("takeover_legs", "Agents' audio legs", len(parts.desk)),
+            gauge("takeover_connections", "Open connections of browsers and machines", len(parts.door)),
+            Sample(
+                "takeover_connections_refused_total",
+                "Connections of addresses that had too many",
+                "counter",
+                {(): parts.door.refused},
+            ),
             *parts.more_samples(),
             *requests.samples(),
         ]

@@ -33,6 +33,7 @@ from media import pool as media
 from . import app, configured, mediaevents, pages, webhooks
 from .auth import Guard
 from .captions import captions
+from .door import Door
 from .errors import StartFailed
 from .ground import instance_in, opened_store, prepare_folder, started_pool
 from .hub import Hub
@@ -134,6 +135,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             settings.http.trusted_proxies,
             settings.http.monitoring,
         )
+        door = Door(settings.http.connections_per_address, site)
         guard = Guard(store, site, timedelta(hours=settings.http.session_hours))
         means = Means(
             journal,
@@ -159,6 +161,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
             journal=journal,
             guard=guard,
             site=site,
+            door=door,
             desk=desk,
             hub=hub,
             files=pages.load(pages.STATIC),
@@ -194,7 +197,7 @@ async def _composed(settings: Settings) -> AsyncIterator[Service]:
         start(guard.watch(), "sessions")
         if (patience := watchdog_seconds()) is not None:
             start(_watchdog(patience), "watchdog")
-        open_ = await stack.enter_async_context(listening(settings, app.build(parts)))
+        open_ = await stack.enter_async_context(listening(settings, app.build(parts), door))
         renewal = asyncio.Event()
         start(open_.renew(settings, renewal), "certificate")
         stack.push_async_callback(_let_go, takeovers, hub)

@@ -42,11 +42,15 @@ class Site:
         """Takes it back."""
         response.del_cookie(self.cookie, path="/", secure=self.https, httponly=True, samesite="Strict")
 
+    def trusts(self, peer: str) -> bool:
+        """Whether this is a proxy that is believed."""
+        return _within(peer, self.trusted_proxies)
+
     def address(self, request: web.Request) -> str:
         """The client's address, seen through trusted proxies."""
         peer = request.remote or ""
         for hop in _hops(request):
-            if not _within(peer, self.trusted_proxies):
+            if not self.trusts(peer):
                 break
             peer = hop
         return peer
@@ -58,7 +62,7 @@ class Site:
         where somebody whom we trust says for whom.
         """
         forwarded = any(name in request.headers for name in _TRACES)
-        told = _within(request.remote or "", self.trusted_proxies) and next(_hops(request), None) is not None
+        told = self.trusts(request.remote or "") and next(_hops(request), None) is not None
         return (told or not forwarded) and _within(self.address(request), self.monitoring)
 
     def check_origin(self, request: web.Request, *, by_cookie: bool) -> None:

@@ -61,6 +61,7 @@ class Http(Part):
     monitoring: tuple[Annotated[str, AfterValidator(network)], ...] = ("127.0.0.0/8", "::1/128")
     requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 50
     ai_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = 1_000
+    connections_per_address: Annotated[int, Field(ge=10, le=1_000_000)] = 3_000
 
     @model_validator(mode="after")
     def _one_scheme(self) -> "Http":

@@ -38,6 +38,7 @@ from connector.services.whose import PlacedJournal
 from connector.store import Store
 from web import app, pages
 from web.auth import Guard
+from web.door import Door
 from web.hub import Hub
 from web.metrics import Requests
 from web.missed import Missed
@@ -252,6 +253,7 @@ class House:
             journal=journal,
             guard=self.guard,
             site=self.site,
+            door=Door(1_000, self.site),
             desk=self.desk,
             hub=self.hub,
             files=pages.load(pages.STATIC),

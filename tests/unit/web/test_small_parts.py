@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from media.logthread import ThreadHandler
 from web import logs
 from web.certificate import self_signed
+from web.door import Door
 from web.errors import StartFailed
 from web.listening import listening
 from web.main import _plain
 from web.metrics import Sample, exposition
 from web.notify import notify, watchdog_seconds
 from web.settings import Settings
+from web.site import Site
 from web.throttle import Throttle
 
 
@@ -183,7 +185,7 @@ async def test_a_renewed_certificate_is_read_without_a_restart_and_a_broken_one_
                 while not any(line["event"] == said for line in logs):  # noqa: ASYNC110 - the log is all there is
                     await asyncio.sleep(0.01)
 
-    async with listening(settings, web.Application()) as open_:
+    async with listening(settings, web.Application(), Door(10, Site(https=True))) as open_:
         renewing = asyncio.create_task(open_.renew(settings, asked))
         assert "first.example" in await names_at(open_.port)
         new_pair(tmp_path, "second.example")
