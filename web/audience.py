@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from connector.domain.calls import Call, CallId
-from connector.domain.people import Actor, Allowed, may
+from connector.domain.people import Actor, may
 from connector.services.changes import AiNotice, CallRemoved, CallUpserted, Change, EngagementChanged
 
 from .auth import Principal
@@ -97,7 +97,7 @@ class Audience:
 
     def sees(self, call: Call) -> bool:
         """Whether this permission covers a call, or its person speaks in it."""
-        return call.id in self.kept or isinstance(may(self._actor, "see", call), Allowed)
+        return call.id in self.kept or bool(may(self._actor, "see", call))
 
     def take(self, key: Key, call: CallId | None, change: Change, unique: Callable[[], Key]) -> None:
         """Notes a change about `call` (None: about no call) for the next delta, if these clients may know it."""

@@ -60,9 +60,12 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """No, and why, in words for the person who asked."""
+    """No, and why, in words for the person who asked. False: ``if may(...)`` means what it says."""
 
     reason: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
 
 
 _LISTEN: frozenset[Act] = frozenset({"see", "monitor", "whisper", "read-transcript"})

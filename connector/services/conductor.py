@@ -19,7 +19,7 @@ from ..domain.errors import (
     VerbRefused,
 )
 from ..domain.inputs import CallerLeft, Change, Due, Input, Leave
-from ..domain.people import Actor, Allowed, may
+from ..domain.people import Actor, may
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
 from .fitness import unfit
 from .hands import Errand, Hands, Timing
@@ -138,7 +138,7 @@ class Conductor:
         speaks, or is being brought in to, stays: the caller would be left in the middle of a sentence."""
         if takeover.holds_floor(self._state):
             return
-        if not isinstance(may(self._actor, self._state.mode.value, self.call_now), Allowed):
+        if not may(self._actor, self._state.mode.value, self.call_now):
             self.post(Leave(reasons.NOT_YOURS))
 
     def claim(self, mode: Mode) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from connector.domain.calls import Call
-from connector.domain.people import Allowed, may
+from connector.domain.people import may
 from connector.domain.transcript import Turn
 from connector.services.changes import Measured
 from connector.services.escalations import Escalations
@@ -42,7 +42,7 @@ def call_routes(
         found = [
             call_now(registry, escalations, call)
             for call in registry.calls()
-            if isinstance(may(ask.actor, "see", call), Allowed)
+            if may(ask.actor, "see", call)
             and query.get("queue", call.queue) == call.queue
             and query.get("ai_ref", call.ai.ref) == call.ai.ref
             and _matches(call, query.get("q", ""))

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from connector.domain.people import PERMISSIONS, Allowed, may
+from connector.domain.people import PERMISSIONS, may
 from connector.ports import Journal
 
 from ..auth import Guard, Principal, folded
@@ -61,7 +61,7 @@ def session_routes(
             "id": actor.id,
             "name": actor.name,
             "role": actor.role,
-            "may": sorted(act for act in PERMISSIONS[actor.role] if isinstance(may(actor, act), Allowed)),
+            "may": sorted(act for act in PERMISSIONS[actor.role] if may(actor, act)),
             "queues": sorted(actor.queues),
             "tenants": sorted(actor.tenants),
             "duty": duty.get(principal.session, {"on": False, "queues": []}),

@@ -53,6 +53,7 @@ def actor(role: ActorRole) -> Actor:
 def test_the_table(role: ActorRole, act: Act) -> None:
     for call in (None, CALL):
         assert isinstance(may(actor(role), act, call), Allowed) is (act in EXPECTED[role])
+        assert bool(may(actor(role), act, call)) is (act in EXPECTED[role])
 
 
 @pytest.mark.parametrize("act", ACTS)
