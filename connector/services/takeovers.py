@@ -8,10 +8,9 @@ and giving back go through with an emergency record, because the caller may need
 with the caller, and taking the caller off hold.
 """
 
-import asyncio
 import re
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -24,22 +23,22 @@ from ..domain.errors import (
     BadValue,
     EngagementUnknown,
     ModeNotPossible,
-    NotAllowed,
     PbxTimeout,
     PbxUnavailable,
     TakeoverError,
 )
 from ..domain.events import AgentPresent, CallChanged, CallGone, PbxEvent, SnapshotTaken
-from ..domain.inputs import CallerLeft, Input, Leave, PatchLost, Seen
+from ..domain.inputs import CallerLeft, Leave, PatchLost, Seen
 from ..domain.people import Actor, demand
 from ..ports import AgentLegs, EngagementKeeper, Journal, Pbx
 from .conductor import Conductor, Parts
+from .conductors import Conductors
 from .fitness import demand_fit
 from .hands import Timing, release_orphan
 from .notices import Notices
 from .record import audited
 from .registry import WHY_AI_GONE, Registry
-from .reports import UNSEEN, Whom, reports
+from .reports import UNSEEN, reports
 from .transcripts import Transcripts
 
 log = structlog.get_logger(__name__)
@@ -72,20 +71,14 @@ class Takeovers:
         self._notices = notices or Notices(registry, transcripts)
         self._parts = Parts(registry, legs, journal, keeper, self._notices, timing)
         self._timing = timing
-        self._conductors: dict[EngagementId, Conductor] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        self._conductors = Conductors(timing.leave)
         self._hung_up: set[CallId] = set()
         self._draining = False
         registry.listen(self._heard)
 
     async def run(self) -> None:
         """Runs every engagement until cancelled; `engage` needs it running."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self._tasks = None
+        await self._conductors.run()
 
     # Coming
 
@@ -100,7 +93,7 @@ class Takeovers:
         found = self._registry.call(call)
         demand(actor, mode, found)
         self._offered(found, mode)
-        mine = self._of_leg(leg)
+        mine = self._conductors.of_leg(leg)
         if mine is not None and (mine.call.id != call or mine.engagement.agent != actor.id):
             raise AlreadyEngaged(mine.call.id, mine.engagement.id)
         demand_fit(self._legs, leg, mode)
@@ -113,19 +106,18 @@ class Takeovers:
             EngagementId(uuid.uuid4().hex), call, actor.id, actor.name, leg, mode, Phase.CONNECTING, now
         )
         conductor = Conductor(self._parts, pbx, found, actor, engagement)
-        self._conductors[engagement.id] = conductor  # the claim
+        self._conductors.claim(conductor)
         try:
             await self._override(actor, conductor, speakers, override)
-            self._spawn(self._conduct(conductor))
+            self._conductors.start(conductor)
         except BaseException:
-            del self._conductors[engagement.id]
-            conductor.withdraw()
+            self._conductors.withdraw(conductor)
             raise
         return await conductor.answered()
 
     async def change(self, actor: Actor, engagement: EngagementId, mode: Mode) -> Engagement:
         """Changes the mode, live; the permission is asked for again."""
-        conductor = self._own(actor, engagement)
+        conductor = self._conductors.own(actor, engagement)
         demand(actor, mode, conductor.call_now)
         if mode is conductor.engagement.mode and conductor.settled:
             return conductor.engagement
@@ -139,7 +131,7 @@ class Takeovers:
         """Music for the caller, from our worker, and nothing for the agent; the PBX is not asked."""
 
         def holdable() -> Conductor:
-            conductor = self._own(actor, engagement)
+            conductor = self._conductors.own(actor, engagement)
             if conductor.leaving:
                 raise EngagementUnknown(engagement)
             if on and not conductor.engagement.mode.speaks:
@@ -166,13 +158,13 @@ class Takeovers:
 
     def spoken_for(self, call: CallId) -> bool:
         """Whether an agent of ours speaks in this call, or is about to."""
-        return any(c.call.id == call and c.holds_floor for c in self._conductors.values())
+        return any(c.holds_floor for c in self._conductors.of_call(call))
 
     # Going
 
     async def release(self, actor: Actor, engagement: EngagementId, note: str = "", outcome: str = "") -> None:
         """Leaves; returns when the AI speaks again. Supervisors may release others."""
-        conductor = self._find(engagement)
+        conductor = self._conductors.find(engagement)
         another = conductor.engagement.agent != actor.id
         if another:
             demand(actor, "override", conductor.call_now)
@@ -183,31 +175,24 @@ class Takeovers:
         # It may be leaving already, with a note that the AI has not read yet.
         conductor.note, conductor.outcome = note or conductor.note, outcome or conductor.outcome
         conductor.post(Leave(reasons.RELEASED))
-        if not await self._gone([conductor]):
+        if not await self._conductors.gone([conductor]):
             raise PbxTimeout(conductor.pbx.name, "release", self._timing.leave)
-
-    async def release_all(self, agent: str, why: str) -> None:
-        """Ends every engagement of an agent: logout, revocation, expiry of the session."""
-        theirs = [c for c in self._conductors.values() if c.engagement.agent == agent]
-        for conductor in theirs:
-            conductor.post(Leave(why))
-        await self._gone(theirs)
 
     def patch_down(self, patch: str, why: str) -> None:
         """The patch's connection ended on the media side. Ends by the PBX (``pbx-...``) it explains itself."""
-        self._tell(lambda c: c.patch == patch, PatchLost() if why.startswith("pbx-") else Leave(why))
+        self._conductors.tell(lambda c: c.patch == patch, PatchLost() if why.startswith("pbx-") else Leave(why))
 
     def leg_down(self, leg: str, why: str) -> None:
         """The agent's leg is gone: browser, network or worker."""
-        self._tell(lambda c: c.engagement.leg == leg, Leave(why))
+        self._conductors.tell(lambda c: c.engagement.leg == leg, Leave(why))
 
     async def drain(self) -> None:
         """Shutdown: refuses what is new, gives back every call, waits for it (bounded)."""
         self._draining = True
-        present = list(self._conductors.values())
+        present = list(self._conductors)
         for conductor in present:
             conductor.post(Leave("service-stopped"))
-        if not await self._gone(present):
+        if not await self._conductors.gone(present):
             log.warning("takeovers.drain-incomplete", left=[c.engagement.id for c in present if not c.left.is_set()])
 
     # Acts on the call
@@ -226,7 +211,7 @@ class Takeovers:
                 self._hung_up.discard(call)
                 raise
 
-        patience = self._timing.speak if self._speaks(actor, call) else None
+        patience = self._timing.speak if self._conductors.speaks(actor, call) else None
         await audited(self._journal, actor, "hangup", found, {}, end, patience=patience)
 
     async def transfer(self, actor: Actor, call: CallId, destination_key: str) -> None:
@@ -276,20 +261,11 @@ class Takeovers:
             raise PbxUnavailable(call.pbx, state.why if state and state.why else "not connected")
         return pbx
 
-    def _speaks(self, actor: Actor, call: CallId) -> bool:
-        return any(
-            c.call.id == call and c.engagement.agent == actor.id and c.engagement.mode.speaks and c.holds_leg
-            for c in self._conductors.values()
-        )
-
-    def _of_leg(self, leg: str) -> Conductor | None:
-        return next((c for c in self._conductors.values() if c.engagement.leg == leg and c.holds_leg), None)
-
     async def _after_last_try(self, actor: Actor, leg: str) -> None:
         """Waits (bounded) while the leg leaves a call: who was refused, or has given it back, may ask again at once."""
-        last = self._of_leg(leg)
+        last = self._conductors.of_leg(leg)
         if last is not None and last.leaving and last.engagement.agent == actor.id:
-            await self._gone([last])
+            await self._conductors.gone([last])
 
     def _floor(
         self, actor: Actor, call: Call, mode: Mode, override: str | None, but: Conductor | None
@@ -297,7 +273,7 @@ class Takeovers:
         """Who has to leave before `mode` may begin. Raises `AlreadyTaken` unless overridden."""
         if not mode.speaks:
             return []
-        speakers = [c for c in self._conductors.values() if c.call.id == call.id and c is not but and c.holds_floor]
+        speakers = [c for c in self._conductors.of_call(call.id) if c is not but and c.holds_floor]
         # Our own last try, which the PBX refused a moment ago, is nobody's rival: it is waited for, like an overridden.
         rivals = [c for c in speakers if not (c.leaving and c.engagement.agent == actor.id)]
         if rivals and override is None:
@@ -322,7 +298,7 @@ class Takeovers:
         for speaker in rivals:
             speaker.record.extra = {"by": actor.id, "override": override or ""}
             speaker.post(Leave(OVERRIDDEN))
-        if not await self._gone(speakers, ended=True):
+        if not await self._conductors.gone(speakers, ended=True):
             raise AlreadyTaken(claimed.call.id, speakers[-1].engagement.agent_name)
 
     async def _switch(
@@ -341,70 +317,28 @@ class Takeovers:
         conductor.ask(mode)
         return await conductor.answered()
 
-    def _find(self, engagement: EngagementId) -> Conductor:
-        conductor = self._conductors.get(engagement)
-        if conductor is None or conductor.ended:
-            raise EngagementUnknown(engagement)
-        return conductor
-
-    def _own(self, actor: Actor, engagement: EngagementId) -> Conductor:
-        conductor = self._find(engagement)
-        if conductor.engagement.agent != actor.id:
-            raise NotAllowed("change", "This is another agent's engagement.")
-        return conductor
-
-    # Running them
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        if self._tasks is None:
-            work.close()
-            raise RuntimeError("Takeovers.run() is not running")
-        self._tasks.create_task(work)
-
-    async def _conduct(self, conductor: Conductor) -> None:
-        try:
-            await conductor.run()
-        finally:
-            self._conductors.pop(conductor.engagement.id, None)
-
-    async def _gone(self, conductors: Sequence[Conductor], ended: bool = False) -> bool:
-        """Waits (bounded) until they have left; with `ended`, until the PBX has confirmed it."""
-        try:
-            async with asyncio.timeout(self._timing.leave):
-                for conductor in conductors:
-                    await (conductor.over if ended else conductor.left).wait()
-        except TimeoutError:
-            return False
-        return True
-
     # What the PBX reports
 
     def _heard(self, event: PbxEvent) -> None:
         for whom, input_ in reports(event, self._hung_up):
-            self._tell(whom, input_)
+            self._conductors.tell(whom, input_)
         match event:
             case SnapshotTaken():
                 self._resync(event)
             case CallChanged(call):
-                for conductor in self._conductors.values():
-                    if conductor.call.id == call.id:
-                        conductor.reconsider()
+                for conductor in self._conductors.of_call(call.id):
+                    conductor.reconsider()
             case CallGone(call_id):
                 self._hung_up.discard(call_id)
             case AgentPresent():
                 self._adopt_or_release(event)
-
-    def _tell(self, whom: Whom, input_: Input) -> None:
-        for conductor in self._conductors.values():
-            if whom(conductor):
-                conductor.post(input_)
 
     def _resync(self, snapshot: SnapshotTaken) -> None:
         """After a reconnection: our engagements learn the truth, patches that nobody owns are released."""
         present = {e.patch: e for e in snapshot.events if isinstance(e, AgentPresent)}
         live = {call.id for call in self._registry.calls()}
         self._hung_up &= live
-        for conductor in self._conductors.values():
+        for conductor in self._conductors:
             if conductor.pbx.name != snapshot.pbx:
                 continue
             if conductor.call.id not in live:
@@ -419,8 +353,8 @@ class Takeovers:
     def _adopt_or_release(self, event: AgentPresent) -> None:
         if event.instance != self._registry.instance:
             return
-        if any(c.patch == event.patch and not c.ended for c in self._conductors.values()):
+        if any(c.patch == event.patch and not c.ended for c in self._conductors):
             return
         pbx = self._pbxs.get(event.call.partition("~")[0])
-        if pbx is not None and self._tasks is not None:
-            self._spawn(release_orphan(pbx, self._journal, event, self._timing.record))
+        if pbx is not None and self._conductors.running:
+            self._conductors.spawn(release_orphan(pbx, self._journal, event, self._timing.record))

@@ -63,8 +63,8 @@ class Chaos:
     def check_at_the_end(self) -> None:
         everybody = {agent.patch: agent for call in self.s.exchange.calls.values() for agent in call.agents.values()}
         there = {patch: agent for patch, agent in everybody.items() if agent.instance == self.s.pbx.instance}
-        here = {c.patch: c for c in self.s.takeovers._conductors.values() if c.patch is not None}
-        assert len(here) == len(self.s.takeovers._conductors)
+        here = {c.patch: c for c in self.s.takeovers._conductors if c.patch is not None}
+        assert len(here) == len(list(self.s.takeovers._conductors))
         assert there.keys() == here.keys()
         for patch, conductor in here.items():
             assert (conductor.engagement.mode, conductor.engagement.phase) == (there[patch].mode, Phase.ACTIVE)

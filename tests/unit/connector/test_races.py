@@ -91,7 +91,7 @@ async def test_a_fault_of_ours_does_not_leave_the_ai_waiting_for_the_humans_end(
         await settle()
         engagement = await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
         assert s.notices("takeover.started")
-        monkeypatch.setattr(s.takeovers._conductors[engagement.id], "_tell", lambda _: 1 / 0)
+        monkeypatch.setattr(s.takeovers._conductors.find(engagement.id), "_tell", lambda _: 1 / 0)
         s.takeovers.leg_down("leg-a", "no-microphone")
         await settle(10)
         assert call.ai_audible
