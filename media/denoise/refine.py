@@ -20,7 +20,7 @@ _SLOW = _F(0.025)
 _SETTLED = 200
 _EARLY = 16
 "Hops after which a burst no longer counts in full."
-_BURST = _F(3)
+_BURST = _F(2)
 "Times the noise: what is louder counts as this much. The strokes of a keyboard are not the noise between them."
 _DECISION = _F(0.85)
 _LEAST_PRIOR = _F(0.03)
@@ -31,9 +31,12 @@ _GATE_CLOSES = _F(0.95)
 _OPEN = _F(6)
 _VOICE = (slice(4, 20), slice(20, 48), slice(48, 80))
 "Of these parts (125 to 600, to 1500, to 4900 Hz) the one with the most speech tells whether somebody speaks."
-_FALLS = _F(0.25)
+_FALLS = _F(0.35)
 """Share of the way from the last gain of a bin down to its new one: gains that flicker make a voice sound rough. Up it
 goes at once, or the beginnings of words would be lost."""
+_STAYS = _F(0.98)
+"""Of its last gain a bin keeps as much where no more is heard than there was of speech in the hop before: so fades a
+voice in its room, and nothing that begins."""
 _TINY = _F(1e-9)
 
 
@@ -72,10 +75,13 @@ def refined(layout: Layout, rows: Sound, power: Sound, gains: Sound) -> Sound:
         fine = coarse[hop]
         fine *= np.sqrt(prior / (1 + prior))
         np.maximum(fine, _FLOOR, out=fine)
+        fading = np.sqrt(speech / (seen + _TINY))
         np.multiply(fine * fine, seen, out=speech)
         np.maximum(opened[hop], gate * _GATE_CLOSES, out=gate)
         fine *= np.exp((gate - 1) * _GATE)
+        np.minimum(fading, _STAYS * last, out=fading)
         fine -= last
         last += np.maximum(fine, _FALLS * fine)
+        np.maximum(last, fading, out=last)
         fine[:] = last
     return coarse

@@ -126,6 +126,22 @@ def test_the_gain_of_a_bin_rises_at_once_and_falls_by_steps() -> None:
     assert abs(fall[0]) < 0.5
 
 
+def test_what_is_left_of_a_voice_fades_and_what_begins_behind_it_is_cut_off() -> None:
+    layout = Layout(**refine.PARTS)
+    voice = np.repeat([1.0, 0.0], 4)[:, None, None] * np.ones((1, 1, BANDS))
+
+    def gain(*after: float) -> float:
+        """In the hop behind the voice; `after`: power, the voice had 1."""
+        power = np.array([1.0] * 4 + list(after))[:, None, None] * np.ones((1, 1, BINS))
+        rows = np.zeros((1, layout.size), np.float32)
+        gains = voice[: len(power)].astype(np.float32)
+        return float(refine.refined(layout, rows, power.astype(np.float32), gains)[-1, 0, 40])
+
+    assert gain(0.5) > 0.9
+    assert gain(4.0) < 0.7
+    assert gain(0.5, 0.5, 0.5, 0.5) < 0.3
+
+
 def test_bands_share_each_bin_among_them() -> None:
     assert BAND_WEIGHTS.shape == (BANDS, BINS)
     assert np.allclose(BAND_WEIGHTS.sum(axis=0), 1, atol=1e-6)
