@@ -60,6 +60,8 @@ class Conductor:
         """The agent is out; or at least our end of the patch is closed, so that the PBX puts the agent out."""
         self.over = asyncio.Event()
         """The engagement has ended: the agent is out for sure."""
+        self.kept = asyncio.Event()
+        """The end is in the store, or will never be: there is nothing more to come."""
         self.record = Record(
             parts.journal,
             actor,

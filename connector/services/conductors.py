@@ -2,7 +2,7 @@
 here."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
 from ..domain.calls import CallId, EngagementId
 from ..domain.errors import EngagementUnknown, NotAllowed
@@ -16,7 +16,7 @@ class Conductors:
     """All that have been claimed and not ended yet, in the order they came."""
 
     def __init__(self, patience: float) -> None:
-        """`patience`: how many seconds `gone` waits."""
+        """`patience`: how many seconds who waits for an end waits."""
         self._patience = patience
         self._known: dict[EngagementId, Conductor] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -67,6 +67,7 @@ class Conductors:
             await conductor.run()
         finally:
             self._known.pop(conductor.engagement.id, None)
+            conductor.kept.set()
 
     # Finding
 
@@ -106,10 +107,18 @@ class Conductors:
 
     async def gone(self, conductors: Sequence[Conductor], ended: bool = False) -> bool:
         """Waits (bounded) until they have left; with `ended`, until the PBX has confirmed it."""
+        return await self._all(conductor.over if ended else conductor.left for conductor in conductors)
+
+    async def kept(self, actor: Actor, call: CallId) -> bool:
+        """Waits (bounded) until it is in the store how the actor's parts in this call have ended."""
+        theirs = [c for c in self.of_call(call) if c.engagement.agent == actor.id]
+        return await self._all(c.kept for c in theirs if c.leaving or c.ended)
+
+    async def _all(self, events: Iterable[asyncio.Event]) -> bool:
         try:
             async with asyncio.timeout(self._patience):
-                for conductor in conductors:
-                    await (conductor.over if ended else conductor.left).wait()
+                for event in events:
+                    await event.wait()
         except TimeoutError:
             return False
         return True

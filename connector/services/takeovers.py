@@ -25,6 +25,7 @@ from ..domain.errors import (
     ModeNotPossible,
     PbxTimeout,
     PbxUnavailable,
+    StoreUnavailable,
     TakeoverError,
 )
 from ..domain.events import AgentPresent, CallChanged, CallGone, PbxEvent, SnapshotTaken
@@ -177,6 +178,12 @@ class Takeovers:
         conductor.post(Leave(reasons.RELEASED))
         if not await self._conductors.gone([conductor]):
             raise PbxTimeout(conductor.pbx.name, "release", self._timing.leave)
+
+    async def kept(self, actor: Actor, call: CallId) -> None:
+        """Returns when the store has what the actor has left of this call, which is written behind. Raises
+        `StoreUnavailable`."""
+        if not await self._conductors.kept(actor, call):
+            raise StoreUnavailable("the end of your part in this call is not written yet. Try again in a moment")
 
     def patch_down(self, patch: str, why: str) -> None:
         """The patch's connection ended on the media side. Ends by the PBX (``pbx-...``) it explains itself."""

@@ -65,6 +65,7 @@ def engagement_routes(
 
     async def wrap_up(ask: Ask) -> None:
         body, call = ask.body(WrapUp), CallId(ask.request.match_info["call"])
+        await takeovers.kept(ask.actor, call)
         mine = [past for past in await keeper.of_call(call) if past.agent == ask.actor.id]
         # The store is written behind: it may not know yet of who has just come.
         inside = any(one.agent == ask.actor.id for one in registry.engagements(call))
