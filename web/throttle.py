@@ -1,7 +1,6 @@
 """Log-in back-off and rate limits: pure bookkeeping, time given by the caller in seconds of a monotonic clock."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 _REMEMBERED = 10_000
@@ -48,34 +47,6 @@ class Throttle:
         return len(self._records)
 
 
-class Attempts:
-    """Attempts to log in: few for an account from one place, more for all accounts from there.
-
-    An account alone is not counted: else anybody could lock out anybody.
-    """
-
-    def __init__(self) -> None:
-        self._of_account = Throttle(free=5)
-        self._of_place = Throttle(free=50)
-
-    def take(self, account: str, place: str, now: float) -> float:
-        """0 when this one is admitted, and counted; else the seconds to wait."""
-        counted = self._counted(account, place)
-        wait = max(throttle.wait(key, now) for throttle, key in counted)
-        if wait == 0:
-            for throttle, key in counted:
-                throttle.attempt(key, now)
-        return wait
-
-    def succeeded(self, account: str, place: str) -> None:
-        """As `Throttle.succeeded`."""
-        for throttle, key in self._counted(account, place):
-            throttle.succeeded(key)
-
-    def _counted(self, account: str, place: str) -> Sequence[tuple[Throttle, str]]:
-        return (self._of_account, f"{account}\0{place}"), (self._of_place, place)
-
-
 @dataclass(slots=True)
 class Bucket:
     """A token bucket: `rate` a second for ever, `burst` at once after a pause."""
@@ -94,6 +65,10 @@ class Bucket:
         self._level += 1
         return 0.0
 
+    def give_back(self) -> None:
+        """One that was taken does not count after all."""
+        self._level = max(0.0, self._level - 1)
+
 
 class Buckets:
     """One bucket per key; the longest untouched are forgotten first."""
@@ -109,3 +84,38 @@ class Buckets:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return bucket.take(now)
+
+    def give_back(self, key: str) -> None:
+        """As `Bucket.give_back`."""
+        if (bucket := self._known.get(key)) is not None:
+            bucket.give_back()
+
+
+class Attempts:
+    """Attempts to log in: few for an account from one place, more for all accounts from there.
+
+    An account alone is not counted: else anybody could lock out anybody. A log-in that succeeds counts for nothing and
+    forgives its own account, but not what was tried on others from the same place.
+    """
+
+    def __init__(self) -> None:
+        self._of_account = Throttle(free=5)
+        self._of_place = Buckets(rate=1 / 60, burst=100)
+        """Wrong ones: an office of hundreds mistypes some dozens of times in the morning."""
+
+    def take(self, account: str, place: str, now: float) -> float:
+        """0 when this one is admitted, and counted; else the seconds to wait."""
+        key = _at(account, place)
+        wait = self._of_account.wait(key, now) or self._of_place.take(place, now)
+        if wait == 0:
+            self._of_account.attempt(key, now)
+        return wait
+
+    def succeeded(self, account: str, place: str) -> None:
+        """The last one of this account from this place was right."""
+        self._of_account.succeeded(_at(account, place))
+        self._of_place.give_back(place)
+
+
+def _at(account: str, place: str) -> str:
+    return f"{account}\0{place}"

@@ -16,7 +16,7 @@ from tests.unit.web.house import House, until, until_closed
 from web import app
 from web import socket as events
 from web.routing import Limits
-from web.throttle import Bucket, Buckets
+from web.throttle import Attempts, Bucket, Buckets
 
 
 @pytest_asyncio.fixture
@@ -123,3 +123,35 @@ def test_buckets_forget_the_longest_untouched() -> None:
     for number in range(20_000):
         buckets.take(str(number), 0.0)
     assert len(buckets._known) == 10_000
+
+
+def test_ones_own_log_ins_do_not_buy_guesses_at_others() -> None:
+    """Whoever has an account of the house, or one address with its people, could try a few common passwords on every
+    other account: each log-in that succeeded made the address new again."""
+    attempts, guessed = Attempts(), 0
+    for number in range(2_000):
+        if attempts.take(f"colleague-{number}", "203.0.113.7", now=number / 1_000) == 0:
+            guessed += 1
+        if attempts.take("mallory", "203.0.113.7", now=number / 1_000) == 0:
+            attempts.succeeded("mallory", "203.0.113.7")
+    assert guessed == 100
+    assert attempts.take("anna", "203.0.113.8", now=2) == 0
+
+
+def test_an_office_logs_in_at_nine() -> None:
+    """Hundreds behind one address, some of whom mistype."""
+    attempts = Attempts()
+    for number in range(400):
+        now = number * 0.1
+        if number % 5 == 0:
+            assert attempts.take(f"agent-{number}", "203.0.113.7", now) == 0
+        assert attempts.take(f"agent-{number}", "203.0.113.7", now) == 0
+        attempts.succeeded(f"agent-{number}", "203.0.113.7")
+
+
+def test_guesses_at_one_account_wait_longer_and_longer() -> None:
+    attempts = Attempts()
+    waits = [attempts.take("anna", "203.0.113.7", 0.0) for _ in range(6)]
+    assert waits == [0, 0, 0, 0, 0, 1]
+    attempts.succeeded("anna", "203.0.113.7")
+    assert attempts.take("anna", "203.0.113.7", 0.0) == 0
