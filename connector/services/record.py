@@ -34,8 +34,10 @@ class Record:
         self._speaking_patience = speaking_patience
         self._act: int | None = None
         self._release: int | None = None
-        self.extra: dict[str, str] = {}
-        """Facts of the act at hand: the reason of an override."""
+        self.wish: dict[str, str] = {}
+        """More facts of the act at hand: the reason of an override."""
+        self.parting: dict[str, str] = {}
+        """More facts of the giving back: who has put the agent out, and for what reason."""
 
     async def intent(self, mode: Mode, was: Mode | None) -> bool:
         """Puts on record that the agent is about to be in `mode`. False when the store failed.
@@ -62,14 +64,14 @@ class Record:
 
     async def outcome(self, result: str) -> None:
         """What came of the act at hand."""
-        number, self._act = self._act, None
+        number, self._act, self.wish = self._act, None, {}
         await self._finish(number, result)
 
     async def leaving(self, why: str) -> None:
         """Puts the giving back on record, once; in the reserve where the store does not answer in a moment."""
         if self._release is not None:
             return
-        facts = self._base() | {"why": why} | self.extra
+        facts = self._base() | {"why": why} | self.parting
         self._release = await sure_intent(
             self._journal, self._actor.id, "release", self._call.id, facts, patience=self._patience
         )
@@ -87,7 +89,7 @@ class Record:
 
     def _facts(self, mode: Mode, was: Mode | None) -> dict[str, str]:
         was_fact = {"was": was.value} if was is not None and was is not mode else {}
-        return self._base() | was_fact | self.extra
+        return self._base() | was_fact | self.wish
 
     def _base(self) -> dict[str, str]:
         origin = {"origin": self._actor.origin} if self._actor.origin else {}

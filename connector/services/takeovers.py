@@ -172,7 +172,7 @@ class Takeovers:
         if len(note) > MAX_NOTE:
             raise BadValue("note", f"{note[:32]}...", f"use at most {MAX_NOTE} characters")
         if another and not conductor.leaving:
-            conductor.record.extra = {"by": actor.id}
+            conductor.record.parting = {"by": actor.id}
         # It may be leaving already, with a note that the AI has not read yet.
         conductor.note, conductor.outcome = note or conductor.note, outcome or conductor.outcome
         conductor.post(Leave(reasons.RELEASED))
@@ -300,13 +300,13 @@ class Takeovers:
         if not speakers:
             return
         rivals = [speaker for speaker in speakers if not speaker.leaving]
-        if rivals:
-            claimed.record.extra = {"override": override or ""}
+        reason = {"override": override or ""} if rivals else {}
         for speaker in rivals:
-            speaker.record.extra = {"by": actor.id, "override": override or ""}
+            speaker.record.parting = {"by": actor.id} | reason
             speaker.post(Leave(OVERRIDDEN))
         if not await self._conductors.gone(speakers, ended=True):
             raise AlreadyTaken(claimed.call.id, speakers[-1].engagement.agent_name)
+        claimed.record.wish = reason
 
     async def _switch(
         self, actor: Actor, conductor: Conductor, mode: Mode, override: str | None, speakers: list[Conductor]

@@ -215,6 +215,31 @@ async def test_a_supervisor_takes_over_with_a_reason() -> None:
 
 
 @virtual_time
+async def test_an_overrides_reason_is_on_record_of_the_override_alone() -> None:
+    """Not of what the supervisor does later in the call, nor of a wish that was withdrawn."""
+    async with service() as s:
+        call = s.make_call()
+        await settle()
+        await s.takeovers.engage(ANNA, call.call.id, Mode.TAKEOVER, "leg-a")
+        listening = await s.takeovers.engage(SUE, call.call.id, Mode.MONITOR, "leg-s")
+        s.legs.stuck = True
+        s.pbx.faults["release"] = deque(["refused"] * 100)
+        with pytest.raises(AlreadyTaken):
+            await s.takeovers.engage(SUE, call.call.id, Mode.TAKEOVER, "leg-s", "complaint")
+        await s.takeovers.change(SUE, listening.id, Mode.WHISPER)
+        s.legs.stuck = False
+        s.pbx.faults.clear()
+        await settle(5)
+        await s.takeovers.engage(BEN, call.call.id, Mode.TAKEOVER, "leg-b")
+        await s.takeovers.engage(SUE, call.call.id, Mode.TAKEOVER, "leg-s", "complaint")
+        await s.takeovers.change(SUE, listening.id, Mode.BARGE)
+        await s.takeovers.release(SUE, listening.id)
+        await settle()
+        told = [(act.actor, act.act, act.facts.get("by")) for act in s.journal.intents if "override" in act.facts]
+        assert told == [("anna", "release", "sue"), ("ben", "release", "sue"), ("sue", "takeover", None)]
+
+
+@virtual_time
 async def test_a_listening_supervisor_takes_over_with_the_same_leg() -> None:
     async with service() as s:
         call = s.make_call()
