@@ -108,14 +108,22 @@ async def test_links_that_are_right_use_up_no_attempts(house: House) -> None:
         assert (await visitor.ask("GET", f"/login?once={house.guard.link('anna')}")).status == 200
 
 
-async def test_who_listened_before_a_call_left_the_queue_cannot_take_it_over_after_that(house: House) -> None:
+async def test_who_speaks_in_a_call_that_left_the_queue_can_return_it_and_do_no_more(house: House) -> None:
     anna, call = await house.person("anna", queues=("sales",)), house.call()
     leg = await anna.leg()
-    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "monitor", "leg": leg})
+    made = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "barge", "leg": leg})
     house.registry.apply(CallChanged(make_call(queue="vip")))
-    refused = await anna.ask("PATCH", f"engagements/{made.body['id']}", {"mode": "takeover"})
-    assert (refused.status, refused.slug) == (403, "not-allowed")
+    for method, path, body in (
+        ("PATCH", f"engagements/{made.body['id']}", {"mode": "takeover"}),
+        ("POST", f"calls/{call}/transfer", {"to": "support"}),
+        ("POST", f"calls/{call}/hangup", {}),
+        ("GET", f"calls/{call}/transcript", None),
+    ):
+        refused = await anna.ask(method, path, body)
+        assert (refused.status, refused.slug) == (403, "not-allowed")
     assert (await anna.ask("POST", f"engagements/{made.body['id']}/release")).status == 204
+    again = await anna.ask("POST", f"calls/{call}/engagements", {"mode": "monitor", "leg": leg})
+    assert (again.status, again.slug) == (403, "not-allowed")
 
 
 async def test_who_supervises_a_call_is_decided_by_its_queue_of_now(house: House) -> None:
