@@ -73,9 +73,9 @@ def event_routes(hub: Hub, legs: LegSignal) -> list[Route]:
         if hub.sockets_of(ask.actor.id) >= _SOCKETS:
             raise Overloaded(f"You have {_SOCKETS} event sockets open; close one of them first.")
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT, max_msg_size=_MAX_MESSAGE, compress=False)
-        await socket.prepare(ask.request)
-        client = hub.join(ask.principal)
+        client = hub.join(ask.principal)  # before the first await: of many at once no more than those get through
         try:
+            await socket.prepare(ask.request)
             await _converse(socket, client, hub, legs, lambda: _abort(ask.request))
         finally:
             hub.leave(client)

@@ -1,11 +1,13 @@
 """Nobody can ask faster than the house can answer, and nobody's way out is ever closed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
@@ -98,6 +100,27 @@ async def test_one_person_opens_so_many_sockets_and_no_more(house: House, monkey
     await sockets[0].close()
     await until(lambda: len(house.hub) == 2)
     sockets.append(await anna.events())
+
+
+async def test_nor_many_at_the_same_moment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket counts from when it is asked for, not from when its handshake is through."""
+    monkeypatch.setattr(events, "_SOCKETS", 2)
+    prepare, asked = aiohttp.web.WebSocketResponse.prepare, asyncio.Event()
+
+    async def slowly(self: aiohttp.web.WebSocketResponse, request: aiohttp.web.BaseRequest) -> Any:
+        await asked.wait()
+        return await prepare(self, request)
+
+    monkeypatch.setattr(aiohttp.web.WebSocketResponse, "prepare", slowly)
+    anna = await house.person("anna")
+    opening = [asyncio.create_task(anna.events()) for _ in range(5)]
+    await until(lambda: sum(one.done() for one in opening) == 3)  # refused while the others are still on their way
+    asked.set()
+    answers = await asyncio.gather(*opening, return_exceptions=True)
+    assert sum(isinstance(answer, aiohttp.WSServerHandshakeError) for answer in answers) == 3
+    del answers
+    opening.clear()
+    await until(lambda: len(house.hub) == 0)  # whoever goes counts no more
 
 
 @given(st.lists(st.floats(0, 2), max_size=100))
