@@ -251,7 +251,7 @@ async def _note(entry: Entry, lent: Lent | None) -> None:
         if where.topology is Topology.DIALLED:
             commands.append(f"uuid_setvar {agent.call} transfer_after_bridge {wire.PAIR}:XML:{wire.CONTEXT}")
         if lent.watched:
-            commands.append(ground.watch_the_ai(where))
+            commands.append(ground.watch_the_ai(where, lent))
     if commands:
         await connection.api(*commands)
 
@@ -266,9 +266,9 @@ def _was(where: Ground) -> list[str]:
         case Topology.DIALLED:
             return [f"uuid_getvar {where.caller} transfer_after_bridge"]
         case Topology.CONFERENCE:
-            return [f"uuid_getvar {where.ai} api_hangup_hook"]
+            return [f"uuid_getvar {where.ai} api_hangup_hook", f"uuid_getvar {where.caller} {ground.PLACE}"]
         case _:
-            return []
+            return [f"uuid_getvar {where.caller} {ground.PLACE}"] if where.bug else []
 
 
 def _lending(where: Ground, was: Sequence[str]) -> Lent:
@@ -279,10 +279,15 @@ def _lending(where: Ground, was: Sequence[str]) -> Lent:
             [after] = was
             return Lent(after=after if wire.is_place(after) and not after.startswith(f"{wire.PAIR}:") else "")
         case Topology.CONFERENCE:
-            [hook] = was
-            return Lent(watched=hook in (wire.UNSET, "") or ground.is_watch(hook))
+            hook, place = was
+            return Lent(watched=hook in (wire.UNSET, "") or ground.is_watch(hook), place=_number(place))
         case _:
-            return Lent()
+            return Lent(place=_number(*was)) if was else Lent()
+
+
+def _number(place: str) -> str:
+    """A caller who has just gone has none."""
+    return place if place.isascii() and place.isdigit() else ""
 
 
 def _noted(lent: Lent) -> dict[str, str]:

@@ -88,12 +88,13 @@ def audible(ground: Ground) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What a speaker changed about the call for as long as he speaks. `after`: the caller's own
+    """What a speaker found, and changed about the call for as long as he speaks. `after`: the caller's own
     ``transfer_after_bridge`` before that. `watched`: the AI's end in a conference is watched by a hook of ours on its
-    channel."""
+    channel. `place`: the caller's in the dialplan; FreeSWITCH counts how often he was led to another."""
 
     after: str = ""
     watched: bool = False
+    place: str = ""
 
 
 def give_back(ground: Ground, leg: str, lent: Lent) -> str:
@@ -104,37 +105,48 @@ def give_back(ground: Ground, leg: str, lent: Lent) -> str:
     is looked whether the AI has left, and the AI's end looks in the opposite order: however the two fall together, one
     of them sees the other.
     """
-    caller = ground.caller
-    free = f"${{hash(delete_ifmatch/{CONTEXT}/{caller}/{leg})}}"
+    free = f"${{hash(delete_ifmatch/{CONTEXT}/{ground.caller}/{leg})}}"
     acts = [free, *map(_call, [*audible(ground), *returned(ground, lent)])]
-    left = f"${{uuid_getvar({caller} takeover_paired_uuid)}}"
-    if ground.bug:
-        left = f"${{cond(${{regex(${{uuid_buglist({caller})}}|>{ground.bug}<)}} == true ? nobody : {caller})}}"
-    elif ground.topology is Topology.CONFERENCE:
-        left = f"${{cond({_bridged(caller)} == true ? nobody : {left})}}"
-    acts.append(f"${{uuid_transfer({left} takeover_fallback XML {CONTEXT})}}")
+    acts.append(f"${{uuid_transfer({_forsaken(ground, lent)} takeover_fallback XML {CONTEXT})}}")
     return f"uuid_setvar {leg} api_hangup_hook echo {' '.join(acts)}"
+
+
+def _forsaken(ground: Ground, lent: Lent) -> str:
+    """The caller, if his AI has left him where he is; whom somebody has led elsewhere since, into a queue say, is not
+    ours to move."""
+    caller = ground.caller
+    waits = f"${{uuid_getvar({caller} takeover_paired_uuid)}}"
+    if ground.bug:
+        there = f"${{regex(${{uuid_buglist({caller})}}|>{ground.bug}<)}}"
+        return f"${{cond({there}{_place(caller)} == false{lent.place} ? {caller} : nobody)}}"
+    if ground.topology is Topology.CONFERENCE:
+        return f"${{cond({_bridged(caller)}{_place(caller)} == false{lent.place} ? {waits} : nobody)}}"
+    return f"${{cond(x${{uuid_getvar({caller} context)}} == x{CONTEXT} ? {waits} : nobody)}}"
 
 
 def returned(ground: Ground, lent: Lent) -> list[str]:
     """Takes back what was changed for as long as somebody speaks; each is to be expanded. A caller whose AI is hanging
-    up keeps what keeps him: where he goes after the bridge he looks up to 20 ms later, and he would be hung up."""
+    up keeps what keeps him: where he goes after the bridge he looks up to 20 ms later, and he would be hung up. But not
+    one who was led out of that bridge, which ends the bond between the two: he would come back from where he is."""
     acts: list[str] = []
     if ground.topology is Topology.DIALLED:
-        lives = f"x${{uuid_exists({ground.ai})}}${{uuid_getvar({ground.ai} hangup_cause)}} == xtrue{UNSET}"
-        whose = f"${{cond({lives} ? {ground.caller} : nobody)}}"
+        lives = f"${{regex(${{uuid_getvar({ground.ai} hangup_cause)}}|^{UNSET})}}"
+        bond = f"${{uuid_getvar({ground.caller} signal_bond)}}"
+        whose = f"${{cond({lives}{bond} == false{ground.ai} ? nobody : {ground.caller})}}"
         acts.append(f"uuid_setvar {whose} transfer_after_bridge {lent.after}".rstrip())
     if lent.watched:
         acts.append(f"uuid_setvar {ground.ai} api_hangup_hook")
     return acts
 
 
-def watch_the_ai(ground: Ground) -> str:
+def watch_the_ai(ground: Ground, lent: Lent) -> str:
     """What the PBX does when an AI leaves a conference while an agent speaks: it notes that the caller waits, and leads
-    him to the fallback if the floor is free by then, and he did not leave himself, to be bridged with somebody else."""
+    him to the fallback if the floor is free by then, and he did not leave himself, to be bridged with somebody else or
+    led elsewhere."""
     caller = ground.caller
     spoken = f"${{uuid_exists(${{hash(select/{CONTEXT}/{caller})}})}}"
-    there = f"${{cond({spoken}{_bridged(caller)} == falsefalse ? {caller} : nobody)}}"
+    stayed = f"{spoken}{_bridged(caller)}{_place(caller)} == falsefalse{lent.place}"
+    there = f"${{cond({stayed} ? {caller} : nobody)}}"
     acts = (
         f"${{uuid_setvar({caller} takeover_paired_uuid {caller})}}",
         f"${{uuid_transfer({there} takeover_fallback XML {CONTEXT})}}",
@@ -145,6 +157,14 @@ def watch_the_ai(ground: Ground) -> str:
 def _bridged(caller: str) -> str:
     """``true`` while the caller is bridged with somebody, as nobody in a conference is."""
     return f"${{uuid_exists(${{uuid_getvar({caller} signal_bond)}})}}"
+
+
+PLACE = "profile_index"
+"""Each transfer gives a channel another one."""
+
+
+def _place(caller: str) -> str:
+    return f"${{uuid_getvar({caller} {PLACE})}}"
 
 
 def is_watch(hook: str) -> bool:

@@ -57,6 +57,7 @@ async def let_go(connection: Connection, caller: str, where: Ground | None, agen
     commands = [f"uuid_setvar {caller} takeover_paired_uuid"]
     if where is not None and where.topology is Topology.CONFERENCE and agents:
         commands.insert(0, f"uuid_setvar {where.ai} api_hangup_hook")
+        commands += [f"uuid_audio {caller} stop"] if where.here else []
     if now.startswith(f"{wire.PAIR}:"):
         after = next(filter(wire.is_place, kept), "")
         commands.append(f"uuid_setvar {caller} transfer_after_bridge {after}".rstrip())

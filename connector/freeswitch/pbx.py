@@ -194,9 +194,10 @@ class FreeSwitchPbx:
             self._chores.start(floor.kill(connection, ours))
 
     def _tidy(self, connection: Connection, caller: str) -> None:
-        """Takes the placeholder away with the last agent."""
-        where = self._state.ground(caller)
-        if where is None or not where.here or any(agent.call == caller for agent in self._state.agents.values()):
+        """Takes the placeholder away with the last agent, also where the AI has left before him."""
+        where, tracked = self._state.ground(caller), self._state.calls.get(caller)
+        placed = where.here if where else tracked is not None and tracked.topology is not Topology.DIALLED
+        if not placed or any(agent.call == caller for agent in self._state.agents.values()):
             return
 
         async def tidy() -> None:

@@ -45,6 +45,7 @@ class FakeChannel:
     """Whether what its own media bugs and applications say to it is silenced."""
     bugs: list[str] = field(default_factory=list)
     place: str = ""
+    places: int = 1
 
 
 class FakeFreeSwitch(EslServer):
@@ -91,7 +92,8 @@ class FakeFreeSwitch(EslServer):
         self.tell(f"MEDIA_BUG_{'START' if begins else 'STOP'}", channel, **{"Media-Bug-Function": function})
 
     def bridge(self, a: str, b: str) -> None:
-        self.channels[a].peer, self.channels[b].peer = b, a
+        for one, other in ((a, b), (b, a)):
+            self.channels[one].peer = self.channels[one].variables["signal_bond"] = other
         self.tell("CHANNEL_BRIDGE", a, **{"Bridge-A-Unique-ID": a, "Bridge-B-Unique-ID": b})
 
     def hangup(self, channel: str, cause: str = "NORMAL_CLEARING") -> None:
@@ -130,6 +132,8 @@ class FakeFreeSwitch(EslServer):
     def _lead(self, channel: FakeChannel, extension: str) -> None:
         """Our dialplan, and places of the administrator's."""
         channel.place = extension
+        channel.places += 1
+        channel.variables.pop("signal_bond", None)
         match extension:
             case "takeover_pair":
                 channel.variables["takeover_paired_uuid"] = channel.uuid
@@ -278,7 +282,11 @@ class FakeFreeSwitch(EslServer):
 
     def _getvar(self, channel: str, name: str) -> str:
         found = self.channels.get(channel)
-        return "-ERR No such channel!\n" if found is None else found.variables.get(name, "_undef_")
+        if found is None:
+            return "-ERR No such channel!\n"
+        context = "takeover" if found.place.startswith("takeover_") else "default"
+        profile = {"profile_index": str(found.places), "context": context}
+        return (found.variables | profile).get(name, "_undef_")
 
     def _on(self, verb: str, channel: FakeChannel, words: Sequence[str]) -> str:
         match verb:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from connector.domain.calls import Mode
-from connector.freeswitch import wire
+from connector.freeswitch import attach, wire
 from tests.support.freeswitch import TOPOLOGIES, FsLab, Instance, Topology
 from tests.support.lab import ROLES
 from web.demo.sip import SipCall, SipPhone
@@ -16,8 +16,9 @@ from web.demo.voice import Tone
 
 from .test_who_hears_whom import TABLE, WITHOUT_AGENT, a_call, expect
 
-PERSON_HZ, WITHIN_S = 2100, 8.0
-TONES = {**ROLES, "person": PERSON_HZ}
+PERSON_HZ, PLACE_HZ, WITHIN_S = 2100, 1200, 8.0
+TONES = {**ROLES, "person": PERSON_HZ, "place": PLACE_HZ}
+SURVEY = "survey:XML:incoming"
 
 
 @asynccontextmanager
@@ -72,6 +73,25 @@ async def test_who_is_bridged_with_somebody_else_takes_no_agent_along_and_stays_
         await person.hangup()
         async with asyncio.timeout(WITHIN_S):
             await made.caller.ended.wait()
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["with-the-ai", "with-the-agent-alone"])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+async def test_who_is_led_to_a_queue_stays_there_when_the_agent_leaves_before_anyone_answers(
+    freeswitch: Instance, topology: Topology, alone: bool
+) -> None:
+    """A blind transfer out of a takeover, before or after the AI has left."""
+    async with a_call(freeswitch, topology) as (lab, pbx, made, call):
+        await lab.api(f"uuid_setvar {made.uniqueid} transfer_after_bridge {SURVEY}")
+        engaged = await pbx.engage(call, lab.patch(), Mode.TAKEOVER)
+        if alone:
+            await made.ai.hangup()
+            await hears(made.caller, {"agent"})
+        assert (await lab.api(f"uuid_transfer {made.uniqueid} support XML incoming")).startswith("+OK")
+        await pbx.release(engaged)
+        await hears(made.caller, {"place", "ai"} if topology == "T2" and not alone else {"place"})
+        assert await lab.api(f"uuid_getvar {made.uniqueid} transfer_after_bridge") == SURVEY
+        assert "audio" not in attach.functions(await lab.api(f"uuid_buglist {made.uniqueid}")), "his voice is as it was"
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -337,12 +337,23 @@ async def test_who_is_led_away_takes_no_agent_along_and_nothing_that_would_bring
     assert (caller.place, site.fake.hash) == ("", {})
 
 
+async def test_who_is_led_to_a_queue_goes_his_own_way_when_the_agent_leaves_before_anyone_answers(site: Site) -> None:
+    call = await site.call(transfer_after_bridge="survey:XML:default")
+    caller = site.fake.channels[call.channels.caller_id]
+    engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
+    site.fake.api(f"uuid_transfer {caller.uuid} queue XML default")
+    assert caller.variables["transfer_after_bridge"] == "takeover_pair:XML:takeover"
+    await site.pbx.release(engaged)
+    assert caller.variables["transfer_after_bridge"] == "survey:XML:default"
+    assert (caller.place, site.fake.hash) == ("queue", {})
+
+
 async def test_a_caller_whose_ai_is_led_away_waits_for_nobody(site: Site) -> None:
     """He may wait with the agent in our dialplan by then, and would hear nothing there when that one is gone."""
     call = await site.call()
     caller = site.fake.channels[call.channels.caller_id]
     engaged = await site.pbx.engage(call, patch(), Mode.TAKEOVER)
-    caller.variables["takeover_paired_uuid"] = caller.uuid
+    caller.place, caller.variables["takeover_paired_uuid"] = "takeover_hold", caller.uuid
     person = site.fake._create("sofia/internal/person@127.0.0.1", {})
     site.fake.bridge(call.channels.ai_id, person.uuid)
     await site.follower.event(AgentGone, lambda e: e.patch == engaged.patch)
