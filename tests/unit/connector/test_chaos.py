@@ -11,13 +11,15 @@ import pytest
 
 from connector.domain.calls import CallId, Mode, Phase
 from connector.domain.errors import TakeoverError
-from connector.domain.people import Actor
+from connector.domain.people import Actor, may
 from tests.contract.fake_pbx import FakeExchange, Fault
 
 from .parts import Service, service, settle
 from .virtual import virtual_time
 
-AGENTS = [Actor(f"agent-{number}", f"Agent {number}", "supervisor") for number in range(4)]
+QUEUES = ("sales", "support")
+REACH = (frozenset({"*"}), frozenset({"*"}), frozenset(QUEUES[:1]), frozenset(QUEUES[1:]))
+AGENTS = [Actor(f"agent-{number}", f"Agent {number}", "supervisor", queues) for number, queues in enumerate(REACH)]
 VERBS = ("engage", "switch", "release", "renew", "snapshot", "hangup", "transfer")
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 STEPS = 60
@@ -68,6 +70,8 @@ class Chaos:
         assert there.keys() == here.keys()
         for patch, conductor in here.items():
             assert (conductor.engagement.mode, conductor.engagement.phase) == (there[patch].mode, Phase.ACTIVE)
+            allowed = may(AGENTS[int(conductor.engagement.agent[-1])], "monitor", conductor.call_now)
+            assert allowed or conductor.engagement.mode.speaks, "nobody listens in another queue"
         others = everybody.keys() - there.keys()
         assert {e.id for e in self.s.registry.engagements()} == {c.engagement.id for c in here.values()} | others
         assert not any(held for leg, held in self.s.legs.held.items() if leg not in self._held())
@@ -115,9 +119,11 @@ class Chaos:
             exchange.make_call()
             return
         call = self.rng.choice(calls)
-        match self.rng.randrange(3):
+        match self.rng.randrange(4):
             case 0:
                 exchange.caller_hangs_up(call)
+            case 3:
+                exchange.move(call, queue=self.rng.choice(QUEUES))
             case 1 if call.ai:
                 exchange.ai_hangs_up(call)
             case _ if call.agents:
