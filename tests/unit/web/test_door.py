@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -130,6 +131,25 @@ async def test_a_proxys_clients_count_each_for_itself(tmp_path: Path) -> None:
         assert await ask(port, "/go", **{"X-Forwarded-For": "203.0.113.8"}) == 200
         assert await asyncio.gather(*waiting) == [200] * 10
         assert len(door) == 0
+
+
+async def test_a_name_with_an_address_that_this_machine_lacks_is_served_at_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As "localhost" is where IPv6 is switched off."""
+    loop = asyncio.get_running_loop()
+    found = [
+        (family, socket.SOCK_STREAM, 0, "", address)
+        for family, address in ((socket.AF_INET6, ("2001:db8::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0)))
+    ]
+    lookup = loop.getaddrinfo
+
+    async def both(*given: Any, flags: int = 0, **more: Any) -> Any:
+        return found if flags & socket.AI_PASSIVE else await lookup(*given, flags=flags, **more)
+
+    monkeypatch.setattr(loop, "getaddrinfo", both)
+    async with served(tmp_path, Door(10, Site(https=False))) as port:
+        assert await ask(port, "/go") == 200
 
 
 def test_of_ipv6_a_network_counts_as_one() -> None:
