@@ -89,3 +89,14 @@ async def test_a_reloaded_page_says_what_became_of_the_call(page: Page, stub: Pa
     await stub.end_engagement(call, "browser-gone")
     toast = page.get_by_test_id("toast")
     await expect(toast).to_contain_text("Maria Keller was given back to Aurora at once.")
+
+
+@pytest.mark.parametrize("key", ["e", "x", "f"])
+async def test_a_key_that_needs_the_server_says_when_there_is_none(page: Page, stub: PanelStub, key: str) -> None:
+    await take_over(page, stub)
+    stub.refuse_events = True
+    await stub.cut_events()
+    await banner(page, "offline")
+    await page.keyboard.press(key)
+    await expect(page.get_by_test_id("toast").get_by_text("Not connected to the server.")).to_be_visible()
+    await expect(page.get_by_role("dialog")).to_have_count(0)

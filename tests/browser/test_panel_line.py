@@ -221,3 +221,22 @@ async def test_blocked_udp_is_explained(page: Page, stub: PanelStub) -> None:
     await fault.get_by_role("button", name="Try again").click()
     await expect(page.get_by_test_id("duty-off")).to_be_visible()
     await expect(fault).to_have_count(0)
+
+
+async def test_going_off_duty_says_nothing_of_a_line_that_had_ended_already(page: Page, stub: PanelStub) -> None:
+    await page.get_by_test_id("duty-on").click()
+    await page.get_by_test_id("duty-off").wait_for()
+    stub.fail("DELETE", "", 404, "not-found", "There is no leg 'x' of yours; open one with POST /api/v1/legs.")
+    async with page.expect_response(lambda answer: answer.url.endswith("/session/duty")):
+        await page.get_by_test_id("duty-off").click()
+    await expect(page.get_by_test_id("duty-on")).to_be_visible()
+    await expect(page.get_by_test_id("toast")).to_have_count(0)
+
+
+async def test_a_refusal_is_told_in_the_language_of_the_panel(page: Page, stub: PanelStub) -> None:
+    await page.get_by_label("Language").select_option("de")
+    await stub.update(call := stub.add_call("+49 30 5550142", "Maria Keller"))
+    await select(page, call)
+    stub.fail("POST", "/engagements", 403, "not-allowed", "You may not monitor here.")
+    await page.get_by_test_id("mode-monitor").click()
+    await expect(page.get_by_test_id("toast")).to_contain_text("Das dürfen Sie nicht.")

@@ -141,3 +141,31 @@ async def test_an_ai_that_had_hung_up_is_not_said_to_go_on(page: Page, stub: Pan
     await expect(page.get_by_test_id("toast")).to_contain_text("Aurora had hung up")
     await select(page, call)
     await expect(page.get_by_test_id("banner")).not_to_contain_text("speaks with")
+
+
+async def test_larger_text_in_the_browsers_settings_acts_as_its_zoom_does(browser: Browser, stub: PanelStub) -> None:
+    """Twice the text on a screen of 1280x720 is a screen of 640x360, as far as the layout goes."""
+    context, page = await enter(browser, stub)
+    await take_over(page, stub)
+    devtools = await context.new_cdp_session(page)
+    await devtools.send("Page.setFontSizes", {"fontSizes": {"standard": 32}})
+    await expect(page.locator("body")).to_have_css("font-size", "28px")
+    await expect(page.get_by_test_id("banner")).to_have_css("min-height", "92px")
+    for control in ("mode-takeover", "return-submit", "mute", "hold", "end-call"):
+        assert await page.get_by_test_id(control).evaluate(IN_SIGHT), control
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await context.close()
+
+
+async def test_a_message_does_not_cover_the_dialog_that_is_opened_after_it(page: Page, stub: PanelStub) -> None:
+    await page.keyboard.press("a")
+    toast = page.get_by_test_id("toast")
+    await expect(toast).to_have_count(1)
+    await page.keyboard.press("q")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    await page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    said, asked = await toast.bounding_box(), await dialog.bounding_box()
+    assert said
+    assert asked
+    assert said["y"] + said["height"] <= asked["y"]

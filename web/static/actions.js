@@ -107,7 +107,7 @@ function remember(state) {
 
 /** On a narrow screen the list and the call take turns: focus goes along, else it would fall to the page. @param {string} selector */
 function carryFocus(selector) {
-  if (!matchMedia("(max-width: 719px)").matches) return;
+  if (!matchMedia("(max-width: 44.9375em)").matches) return;
   requestAnimationFrame(() => {
     const at = document.activeElement;
     if (at && at !== document.body && at.checkVisibility()) return;
@@ -226,10 +226,18 @@ export async function answerFirst() {
   else notice("info", t("why.nobody-asks"));
 }
 
-export function askForHelp() {
+/** The selected call, if something can be done with it now; else says why not. */
+function within() {
   const call = selectedCall(store.state);
-  if (call && store.state.calls.has(call.id) && !call.escalation)
-    store.dispatch({ type: "dialog", dialog: { kind: "help", call: call.id } });
+  if (!call) return null;
+  if (store.state.link.up && store.state.calls.has(call.id)) return call;
+  notice("info", t(store.state.link.up ? "why.ended" : "why.offline"));
+  return null;
+}
+
+export function askForHelp() {
+  const call = within();
+  if (call && !call.escalation) store.dispatch({ type: "dialog", dialog: { kind: "help", call: call.id } });
 }
 
 /** @param {string} id @param {string} reason @param {Priority} priority */
@@ -255,7 +263,7 @@ export function leave() {
 
 export async function toggleHold() {
   const one = mine(store.state);
-  if (!one || !holdsTheFloor(one.mode)) return;
+  if (!one || !holdsTheFloor(one.mode) || store.state.pending) return;
   await waiting({ kind: "hold", call: one.call }, async () => {
     take(one, await api.change(one.id, { hold: !one.hold }));
   });
@@ -265,9 +273,8 @@ export async function toggleHold() {
 export const destinations = () => destinationsOf(store.state, selectedCall(store.state));
 
 export function askTransfer() {
-  const call = selectedCall(store.state);
-  if (call && store.state.calls.has(call.id) && destinations().length)
-    store.dispatch({ type: "dialog", dialog: { kind: "transfer", call: call.id } });
+  const call = within();
+  if (call && destinations().length) store.dispatch({ type: "dialog", dialog: { kind: "transfer", call: call.id } });
 }
 
 /** @param {string} id @param {string} to */
@@ -322,9 +329,8 @@ export async function wrapUp(outcome, note) {
 }
 
 export function askEndCall() {
-  const call = selectedCall(store.state);
-  if (call && store.state.calls.has(call.id))
-    store.dispatch({ type: "dialog", dialog: { kind: "end-call", call: call.id } });
+  const call = within();
+  if (call) store.dispatch({ type: "dialog", dialog: { kind: "end-call", call: call.id } });
 }
 
 /** @param {string} id */

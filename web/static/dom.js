@@ -75,7 +75,29 @@ export function say(node, text) {
 
 /** @param {HTMLElement} element @param {boolean} shown */
 export function show(element, shown) {
-  if (element.hidden === shown) element.hidden = !shown;
+  if (element.hidden !== shown) return;
+  if (!shown) passFocus(element);
+  element.hidden = !shown;
+}
+
+/**
+ * The focus in what goes away would fall to the page. It goes to the nearest heading, where a key that is pressed once
+ * more does no harm, and from where the next Tab goes on.
+ * @param {Element} leaving
+ */
+export function passFocus(leaving) {
+  if (leaving.contains(document.activeElement)) settleFocus(leaving);
+}
+
+/** Puts the focus to the heading nearest to what had it. @param {Element} lost */
+export function settleFocus(lost) {
+  for (let at = lost.parentElement; at; at = at.parentElement) {
+    const within = at === document.body ? document.querySelectorAll("tk-call h2") : at.querySelectorAll("h2, h3");
+    const heading = [...within].find((one) => !lost.contains(one) && one.checkVisibility());
+    if (!heading) continue;
+    attribute(heading, "tabindex", "-1");
+    return /** @type {HTMLElement} */ (heading).focus({ preventScroll: true });
+  }
 }
 
 /**
@@ -103,9 +125,20 @@ export function keyed(parent, items, key, create, update) {
     }
     update(element, item);
     if (element === next) next = next.nextElementSibling;
-    else parent.insertBefore(element, next);
+    else move(element, parent, next);
   }
-  for (const element of old.values()) element.remove();
+  for (const element of old.values()) {
+    passFocus(element);
+    element.remove();
+  }
+}
+
+/** To another place, without losing the focus in it. @param {HTMLElement} element @param {Element} parent @param {Element|null} next */
+function move(element, parent, next) {
+  const { activeElement } = document;
+  const kept = activeElement !== document.body && element.contains(activeElement) ? activeElement : null;
+  parent.insertBefore(element, next);
+  if (kept) /** @type {HTMLElement} */ (kept).focus({ preventScroll: true });
 }
 
 /** @type {Set<Part>} */

@@ -126,11 +126,16 @@ export async function goOffDuty() {
   closeLine();
   try {
     if (one) await api.release(one.id, "");
-    if (id) await api.closeLeg(id);
+    if (id) await api.closeLeg(id).catch(unlessGone);
     await api.setDuty(false);
   } catch (error) {
     failed(error);
   }
+}
+
+/** The server drops a leg whose connection ends, perhaps before it is asked to. @param {unknown} error */
+function unlessGone(error) {
+  if (!refused(error, "not-found")) throw error;
 }
 
 /** @param {(state: State) => boolean} condition @param {number} ms @returns {Promise<boolean>} whether it came true in time */

@@ -105,7 +105,7 @@ function taken(target, key) {
 function pressed(event) {
   if (event.key === "Escape") {
     if (event.target instanceof HTMLElement && event.target.matches("input, select")) event.target.blur();
-    else if (!store.state.dialog && matchMedia("(max-width: 719px)").matches) actions.select(null);
+    else if (!store.state.dialog && matchMedia("(max-width: 44.9375em)").matches) actions.select(null);
     return;
   }
   if (event.ctrlKey || event.altKey || event.metaKey || (event.repeat && !event.key.startsWith("Arrow"))) return;

@@ -64,8 +64,9 @@ class Call extends Part {
   /** @param {State} state */
   update(state) {
     const call = selectedCall(state);
-    show(this.body, call !== null);
-    show(this.empty, call === null);
+    const [shown, other] = call ? [this.body, this.empty] : [this.empty, this.body];
+    show(shown, true); // first: the focus may have to go there
+    show(other, false);
     if (!call) return say(this.chosen, "");
     const title = clean(name(call)) || t("caller.unknown");
     say(this.chosen, t("call.chosen", { caller: title, ai: clean(call.ai.name) }));

@@ -4,7 +4,7 @@
 import * as actions from "../actions.js";
 import { goOnDuty, moveLine } from "../duty.js";
 import { destinationsOf, name } from "../derive.js";
-import { clean, h, icon, Part } from "../dom.js";
+import { clean, h, icon, Part, settleFocus } from "../dom.js";
 import { enable, enabled, SHORTCUTS } from "../keys.js";
 import { t } from "../messages.js";
 import { failed } from "../notices.js";
@@ -18,14 +18,23 @@ const KEYPAD = "123456789*0#";
 class Dialogs extends Part {
   /** @type {Dialog|null} */
   shown = null;
+  /** What had the focus before; it may have gone meanwhile. @type {Element|null} */
+  opener = null;
 
   constructor() {
     super();
     this.dialog = h("dialog", {
       "aria-labelledby": "dialog-title",
-      on: { close: () => store.dispatch({ type: "dialog", dialog: null }) },
+      on: { close: () => this.closed() },
     });
     this.content = [this.dialog];
+  }
+
+  closed() {
+    store.dispatch({ type: "dialog", dialog: null });
+    const { opener } = this;
+    this.opener = null;
+    if (opener && opener !== document.body && document.activeElement === document.body) settleFocus(opener);
   }
 
   /** @param {State} state */
@@ -43,7 +52,9 @@ class Dialogs extends Part {
       return dialog.replaceChildren(); // what runs in it, runs no longer
     }
     dialog.replaceChildren(...this.body(asked, state));
-    if (!dialog.open) dialog.showModal();
+    if (dialog.open) return;
+    this.opener = document.activeElement;
+    dialog.showModal();
   }
 
   /** @param {Dialog} asked @param {State} state @returns {Node[]} */

@@ -90,10 +90,13 @@ class Dock extends Part {
     attribute(this.guidance, "aria-label", words);
     show(this.keypad, floor);
     show(this.transfer, live && destinationsOf(state, call).length > 0);
-    this.transfer.disabled = !state.link.up || state.pending !== null;
     this.speak(state);
-    const busy = state.pending !== null;
-    for (const button of [this.giveBack, this.leave, this.hold]) button.disabled = busy;
+    // Not `disabled`, here too: that would take the focus from who has just pressed it.
+    const leaving = state.pending?.kind === "release" ? "true" : null;
+    for (const button of [this.giveBack, this.leave]) attribute(button, "aria-disabled", leaving);
+    attribute(this.hold, "aria-disabled", state.pending ? "true" : null);
+    const none = live && state.link.up ? null : "true";
+    for (const button of [this.transfer, this.help, this.end]) attribute(button, "aria-disabled", none);
     show(this.mute, here !== null && speaks(here.mode));
     show(this.hold, floor);
     // No `aria-pressed`: the words change with the state, and "Unmute, pressed" would say the contrary.
@@ -102,9 +105,7 @@ class Dock extends Part {
     const held = here?.hold === true;
     attribute(this.hold, "data-on", held ? "true" : null);
     relabel(this.hold, held ? "play" : "pause", t(held ? "unhold" : "hold"));
-    show(this.help, call.escalation === null && state.calls.has(call.id));
-    this.help.disabled = busy || !state.link.up;
-    this.end.disabled = !state.calls.has(call.id) || !state.link.up;
+    show(this.help, call.escalation === null && live);
   }
 
   /** What to say: who one is at first, and that the AI goes on before it does. @param {State} state */

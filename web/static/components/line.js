@@ -101,9 +101,9 @@ class OwnLine extends Part {
     say(this.state, t(`line.${line.state}`));
     attribute(this.state, "data-on", String(up));
     const button = this.on_;
-    show(button, !up);
-    button.disabled = line.state === "opening";
+    attribute(button, "aria-disabled", line.state === "opening" ? "true" : null);
     relabel(button, "headset", t(line.state === "opening" ? "duty.opening" : "duty.on"));
+    show(button, !up);
     show(this.off, up);
     const speaking = holdsTheFloor(mine(state)?.mode);
     attribute(this.off, "aria-disabled", speaking ? "true" : null);
