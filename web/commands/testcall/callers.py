@@ -4,6 +4,7 @@ Whatever happens to this process, the PBX ends the call, as it does those of `pa
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 import uuid
@@ -25,6 +26,7 @@ from .number import Number
 from .parties import ANSWER_S, SIP_REMEDY, SOCKET_REMEDY, NobodyCame, came
 
 LONGEST_S = 120
+TOLD_S = 1.0
 
 
 class Leg(Protocol):
@@ -47,6 +49,18 @@ class Story:
     """The application that ran last on the caller's own channel, where the PBX tells it."""
     why: str = ""
     """Why it ended the call."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with `why`."""
+
+    def end(self, why: str) -> None:
+        """The PBX has told it."""
+        self.why = why
+        self.over.set()
+
+    async def ended(self) -> None:
+        """Waits (bounded) for it: the PBX tells us on another connection than the one on which it ends the sound."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.over.wait(), TOLD_S)
 
     def __str__(self) -> str:
         legs = ", ".join(f"{name} ({how})" for name, how in self.legs.items())
@@ -78,7 +92,7 @@ async def on_asterisk(pbx: str, address: ami.Address, host: str, number: Number)
         elif m.event == "DialEnd" and m["destchannel"] in story.legs:
             story.legs[m["destchannel"]] = "answered" if m["dialstatus"] == "ANSWER" else m["dialstatus"].lower()
         elif m.event == "Hangup" and m["uniqueid"] == channel:
-            story.why = m["cause-txt"] or m["cause"]
+            story.end(m["cause-txt"] or m["cause"])
 
     async with (
         AudioSocketServer(host=host) as server,
@@ -125,7 +139,7 @@ async def on_freeswitch(
         if mine and m.event == "CHANNEL_EXECUTE":
             story.doing = m["application"]
         elif mine and m.event == "CHANNEL_HANGUP_COMPLETE":
-            story.why = m["hangup-cause"]
+            story.end(m["hangup-cause"])
         elif not mine and call in (m["channel-call-uuid"], m["other-leg-unique-id"]) and name:
             how = {"CHANNEL_CREATE": "not answered", "CHANNEL_ANSWER": "answered"}.get(m.event)
             if m.event == "CHANNEL_HANGUP_COMPLETE" and story.legs.get(name) == "not answered":

@@ -54,7 +54,10 @@ async def _dialled(name: str, one: Asterisk | FreeSwitch, settings: Settings, nu
         call = await _reached(seen, caller, name, one, number)
         whom = f"{call.ai.name} ({call.channels.ai or call.topology.value})"
         course = await _course(takeovers, call, caller, leg)
-        ended = f"it ended ({caller.story.why})" if caller.leg.ended.is_set() else ""
+        ended = ""
+        if caller.leg.ended.is_set():
+            await caller.story.ended()
+            ended = f"it ended ({caller.story.why})"
     faults, measured, heard = hearing.judged(one.kind, caller.leg.recording, hears, course, ended)
     return Tested(faults, measured, heard, whom)
 
@@ -83,6 +86,7 @@ async def _reached(seen: Seen, caller: Caller, name: str, one: Asterisk | FreeSw
         why = known.choice(Mode.TAKEOVER).why
         raise NobodyCame(f"{known.ai.name} is recognised in the call to {number}, but not to be taken over", why)
     if ended.done() and not ended.cancelled():
+        await caller.story.ended()
         what = f"the call to {number} was over before it reached an AI: {caller.story}"
         raise NobodyCame(what, _where(one, number))
     rules = ", ".join(repr(rule.match) for rule in one.ais) or "none"
