@@ -221,3 +221,14 @@ async def test_a_line_that_has_just_come_up_may_take_a_moment_to_be_heard(page: 
     await banner(page, "live")
     await expect(page.get_by_test_id("toast")).to_have_count(0)
     assert len(posted(stub, "/engagements")) == 2
+
+
+async def test_an_ai_that_hung_up_is_not_said_to_listen_nor_to_speak_again(page: Page, stub: PanelStub) -> None:
+    call = await take_over(page, stub)
+    await stub.update(call, notes=["ai-gone"])
+    await expect(page.get_by_test_id("banner")).to_contain_text("has hung up and cannot take the call back")
+    await expect(page.locator('[data-note="ai-gone"]')).to_be_visible()
+    await expect(page.get_by_test_id("phrase")).to_be_hidden()
+    await page.get_by_test_id("return-submit").click()
+    await expect(page.get_by_test_id("toast")).to_contain_text("was not given back to it")
+    await banner(page, "idle")

@@ -5,6 +5,7 @@ import { setMuted, useServers } from "./agentleg.js";
 import { api } from "./api.js";
 import { events } from "./connection.js";
 import {
+  aiGone,
   asking,
   destinationsOf,
   ENDED_WITH_CALL,
@@ -80,9 +81,12 @@ function follow(state) {
 /** Says how my part in a call ended; my own wish needs no explanation. @param {string} engagement */
 function farewell(engagement) {
   const { after } = store.state;
-  if (after?.engagement !== engagement || after.reason === "released" || after.reason === "unknown") return;
-  const withCall = ENDED_WITH_CALL.has(after.reason);
-  const key = !holdsTheFloor(after.mode) && !withCall ? "ended.listener" : `ended.${after.reason}`;
+  if (after?.engagement !== engagement) return;
+  const gone = holdsTheFloor(after.mode) && aiGone(store.state.calls.get(after.call));
+  const reason = gone && after.reason === "released" ? "ai-fallback" : after.reason;
+  if (reason === "released" || reason === "unknown") return;
+  const withCall = ENDED_WITH_CALL.has(reason);
+  const key = !holdsTheFloor(after.mode) && !withCall ? "ended.listener" : `ended.${reason}`;
   notice(withCall ? "info" : "error", t(has(key) ? key : "ended.other", { ...after }), !withCall);
 }
 

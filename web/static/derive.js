@@ -82,7 +82,8 @@ export const resumed = (state) =>
   state.after !== null &&
   holdsTheFloor(state.after.mode) &&
   !ENDED_WITH_CALL.has(state.after.reason) &&
-  !ELSEWHERE.has(state.after.reason);
+  !ELSEWHERE.has(state.after.reason) &&
+  !aiGone(state.calls.get(state.after.call));
 
 /** Reasons after which there is no call to give back. */
 export const ENDED_WITH_CALL = new Set(["caller-hangup", "call-ended-unseen", "hangup", "transferred"]);
@@ -187,6 +188,9 @@ export function voice(state, call) {
   const known = call && state.voices.get(call.id);
   return known ? { own: known.agent === state.me?.id, name: known.name } : null;
 }
+
+/** Whether the AI has hung up: nobody can give the call back to it. @param {Call|null|undefined} call */
+export const aiGone = (call) => Boolean(call?.notes?.includes("ai-gone"));
 
 /** Whether this call's AI hears nothing while a person speaks in its place. @param {State} state @param {Call|null|undefined} call */
 export const deaf = ({ site }, call) => Boolean(call && site.deaf.includes(call.ai.name));

@@ -3,7 +3,7 @@
 
 import * as actions from "../actions.js";
 import { duration, everySecond } from "../clock.js";
-import { banner, deaf, mine, name, resumed, speaker, unplugged } from "../derive.js";
+import { aiGone, banner, deaf, mine, name, resumed, speaker, unplugged } from "../derive.js";
 import { attribute, clean, h, icon, Part, say, setIcon, show } from "../dom.js";
 import { t } from "../messages.js";
 import { store } from "../store.js";
@@ -103,6 +103,7 @@ class Banner extends Part {
     }
     if (which === "resuming")
       return [t("banner.resuming"), t(resumed(state) ? "banner.resumed.sub" : "banner.resuming.sub", facts)];
+    if (which === "live" && aiGone(call)) return [t("banner.live"), t("banner.live.gone", facts)];
     if (which === "live" && deaf(state, call)) return [t("banner.live"), t("banner.live.deaf", facts)];
     if (which !== "idle") return [t(`banner.${which}`), t(`banner.${which}.sub`, facts)];
     const on = state.line.state === "up";

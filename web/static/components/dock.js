@@ -4,7 +4,17 @@
 import * as actions from "../actions.js";
 import { setMuted } from "../agentleg.js";
 import { everySecond } from "../clock.js";
-import { deaf, destinationsOf, hindrance, holdsTheFloor, mine, MODES, selectedCall, speaks } from "../derive.js";
+import {
+  aiGone,
+  deaf,
+  destinationsOf,
+  hindrance,
+  holdsTheFloor,
+  mine,
+  MODES,
+  selectedCall,
+  speaks,
+} from "../derive.js";
 import { attribute, clean, h, icon, Part, say, show } from "../dom.js";
 import { giveBack } from "../keys.js";
 import { t } from "../messages.js";
@@ -112,7 +122,8 @@ class Dock extends Part {
   speak(state) {
     const call = selectedCall(state);
     const one = mine(state);
-    const live = call !== null && one?.call === call.id && holdsTheFloor(one.mode) && one.phase === "active";
+    const live =
+      call !== null && one?.call === call.id && holdsTheFloor(one.mode) && one.phase === "active" && !aiGone(call);
     show(this.phrase, live);
     if (!live) return;
     const first = Date.now() - (state.stint?.at ?? 0) < INTRODUCTION_MS;
