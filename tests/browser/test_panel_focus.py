@@ -32,17 +32,21 @@ async def test_a_control_that_is_busy_keeps_the_focus(page: Page, stub: PanelStu
         await expect(page.get_by_test_id("hold")).to_be_focused()
 
 
-async def test_a_second_press_of_a_busy_control_asks_for_nothing(page: Page, stub: PanelStub) -> None:
+@pytest.mark.parametrize(("presses", "asked"), [(2, [True, False]), (3, [True])])
+async def test_who_presses_a_busy_hold_again_gets_what_was_wanted_last(
+    page: Page, stub: PanelStub, presses: int, asked: list[bool]
+) -> None:
     await take_over(page, stub)
     stub.slow = 0.5
     await press(page, "hold")
-    await page.keyboard.press("Enter")
-    await page.keyboard.press("h")
-    await expect(page.get_by_test_id("banner")).to_have_attribute("data-hold", "true")
-    await expect(page.get_by_test_id("hold")).not_to_have_attribute("aria-disabled", "true")
-    assert [body for method, path, body in stub.asked if method == "PATCH" and "/engagements/" in path] == [
-        {"hold": True}
-    ]
+    for _ in range(presses - 1):
+        await page.keyboard.press("h")
+    shown = page.get_by_test_id("banner")
+    await expect(shown).to_have_attribute("data-hold", "true")
+    if not asked[-1]:
+        await expect(shown).not_to_have_attribute("data-hold", "true")
+    sent = [body for method, path, body in stub.asked if method == "PATCH" and "/engagements/" in path]
+    assert sent == [{"hold": hold} for hold in asked]
 
 
 async def test_after_the_return_the_focus_is_at_the_call_where_no_key_does_harm(page: Page, stub: PanelStub) -> None:

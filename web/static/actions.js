@@ -265,12 +265,25 @@ export function leave() {
   if (one) return release("");
 }
 
+/** What is wanted of Hold while an answer is under way: who presses again wants the contrary, not the same twice. @type {{id: string, hold: boolean} | null} */
+let wanted = null;
+
 export async function toggleHold() {
   const one = mine(store.state);
-  if (!one || !holdsTheFloor(one.mode) || store.state.pending) return;
+  if (!one || !holdsTheFloor(one.mode)) return;
+  if (wanted?.id === one.id) {
+    wanted.hold = !wanted.hold;
+    return;
+  }
+  const wish = { id: one.id, hold: !one.hold };
+  wanted = wish;
   await waiting({ kind: "hold", call: one.call }, async () => {
-    take(one, await api.change(one.id, { hold: !one.hold }));
+    for (let asked = null; asked !== wish.hold; ) {
+      asked = wish.hold;
+      take(mine(store.state) ?? one, await api.change(one.id, { hold: wish.hold }));
+    }
   });
+  if (wanted === wish) wanted = null;
 }
 
 /** Where the selected call can be sent, as keys of the configuration. */

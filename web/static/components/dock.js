@@ -103,8 +103,7 @@ class Dock extends Part {
     this.speak(state);
     // Not `disabled`, here too: that would take the focus from who has just pressed it.
     const leaving = state.pending?.kind === "release" ? "true" : null;
-    for (const button of [this.giveBack, this.leave]) attribute(button, "aria-disabled", leaving);
-    attribute(this.hold, "aria-disabled", state.pending ? "true" : null);
+    for (const button of [this.giveBack, this.leave, this.hold]) attribute(button, "aria-disabled", leaving);
     const none = live && state.link.up ? null : "true";
     for (const button of [this.transfer, this.help, this.end]) attribute(button, "aria-disabled", none);
     show(this.mute, here !== null && speaks(here.mode));
