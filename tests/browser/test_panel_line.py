@@ -72,9 +72,8 @@ async def test_sound_that_stops_arriving_comes_back_by_another_connection(page: 
 async def test_a_lost_leg_is_opened_again(page: Page, stub: PanelStub) -> None:
     await page.get_by_test_id("duty-on").click()
     await expect(page.get_by_test_id("duty-off")).to_be_visible()
-    await stub.lose_leg()
-    legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
-    assert len(legs) == 1
+    async with page.expect_request(lambda one: one.method == "POST" and one.url.endswith("/legs"), timeout=15000):
+        await stub.lose_leg()
     await expect(page.get_by_test_id("duty-off")).to_be_visible(timeout=15000)
     legs = [1 for method, path, _ in stub.asked if (method, path) == ("POST", "/legs")]
     assert len(legs) == 2
